@@ -1,0 +1,1 @@
+"""One endpoint: client, wire format, errors, retry, limits, provider and model tables."""

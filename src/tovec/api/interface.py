@@ -1,0 +1,44 @@
+"""The seam between the client and whatever carries its calls: the network, or this process.
+
+`transport.py` carries them with httpx; `tovec.local.transport` answers them in process. Both see
+the same bytes, so the embedded model is one more endpoint (the shape of httpx's own transports).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request, complete. `deadline` seconds for all of it; `cap` bytes of answer."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    deadline: float
+    cap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer, read to its end. Header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """Carries calls. Raises `api.errors.TransportFailure` and nothing else."""
+
+    async def send(self, call: Call) -> Reply:
+        """Carry one call to its end; never follows a redirect, never retries."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...

@@ -1,0 +1,63 @@
+"""What happens while vectors are made, as events: the work reports, and knows no terminal.
+
+The parts call an `Observer`; the command line turns events into lines, a bar or a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request left for the endpoint."""
+
+    items: int
+    tokens: int
+    attempt: int  # from 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer was received and believed."""
+
+    items: int
+    tokens: int | None  # as the endpoint's usage says
+    seconds: float
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A request failed and will be sent again after `delay` seconds."""
+
+    cause: str  # a short fixed word: "429", "500", "timeout", "reset", "connect", "truncated", ...
+    detail: str  # for -v: sanitised, without key and text
+    delay: float
+    attempt: int
+    maybe_paid: bool  # the endpoint may have done, and billed, the work
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A request was cut in two because the endpoint refused it whole."""
+
+    items: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a user should know once (a limit learned, dimensions cut here, ...)."""
+
+    text: str
+    level: str = "warning"  # "warning" | "info" | "debug"
+
+
+Event = Sent | Answered | Retried | Split | Note
+Observer = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """Observe nothing."""

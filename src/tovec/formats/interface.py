@@ -1,0 +1,86 @@
+"""What every format offers: a reader that yields blocks, a writer that takes rows and vectors.
+
+A format is one file beside this one, its reader and its writer together; `formats/__init__.py`
+lists them by name. Readers stream: they hold one block, whatever the size of the input, and hand
+over what a pipe has delivered without waiting for more. Writers never close their sink and never
+name a file: where bytes go, and when a file becomes visible, is the job's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tovec.records import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How input is read; the command line's input options, validated."""
+
+    format: str = "auto"
+    text_fields: tuple[str, ...] = ("text",)
+    template: str | None = None
+    id_field: str | None = None
+    null_separated: bool = False
+    encoding: str = "utf-8"
+    encoding_errors: str = "strict"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorMeta:
+    """What an output says of its vectors, in its schema metadata or side file."""
+
+    model: str
+    provider: str
+    dimensions: int | None  # None only when nothing was embedded and the model is unknown
+    dtype: str = "float32"  # or "float16"
+    tool: str = ""  # "tovec 0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """What of a row is written beside its vector."""
+
+    columns: tuple[str, ...] | None = None  # None: all of them, as they came
+    id_field: str | None = None
+
+
+class Sink(Protocol):
+    """Where an output's bytes go: the file itself and the files beside it."""
+
+    @property
+    def file(self) -> BinaryIO:
+        """The output; seekable unless it is a pipe."""
+        ...
+
+    @property
+    def seekable(self) -> bool:
+        """Whether `file` may be rewound to complete its header."""
+        ...
+
+    def beside(self, suffix: str) -> BinaryIO:
+        """Open a further file whose name is the output's plus `suffix` (npy's side files)."""
+        ...
+
+
+class Writer(Protocol):
+    """Takes rows and their vectors in output order."""
+
+    def write(
+        self,
+        rows: Rows,
+        extra: Mapping[str, NDArray[np.int64]],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Write `len(rows)` rows; `extra` are integer columns of ours (chunk, start, end)."""
+        ...
+
+    def finish(self) -> None:
+        """Write what ends the output (footer, row count, side files); the sink stays open."""
+        ...

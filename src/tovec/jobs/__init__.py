@@ -1,0 +1,1 @@
+"""How work flows: streaming, resumable batches, similarity scans."""

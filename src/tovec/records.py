@@ -1,0 +1,118 @@
+"""What flows between the parts: blocks of rows in, requests and answers, rows and vectors out.
+
+source -> Block -> (long-text policy, packing) -> Request -> Answer -> Writer. Everything travels
+in blocks: lists of texts and one float32 matrix, never one object a row with a vector inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+Inputs = list[str] | list[list[int]]
+"""What is embedded: texts, or arrays of token ids (one kind in a block and in a request)."""
+
+
+class Rows(Protocol):
+    """The fields that rows came with, kept in the form in which they were read."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Sequence[int]) -> Rows:
+        """Give the rows at `indices`, in that order; an index may repeat (chunks of one text)."""
+        ...
+
+    def json(self, columns: Sequence[str] | None = None) -> list[bytes]:
+        """Give each row as one JSON object, values unchanged; `columns` chooses and orders."""
+        ...
+
+    def arrow(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+        """Give the rows as an Arrow batch, types kept where the source had them."""
+        ...
+
+    def ids(self, field: str) -> list[object]:
+        """Give the values of one field as JSON values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row that cannot be embedded, and why. `line` counts from 1 as an editor does."""
+
+    source: str
+    line: int
+    index: int  # of the row in the whole input, from 0
+    reason: str
+    kind: str  # "empty" | "missing" | "type" | "syntax" | "encoding" | "size" | "refused" | "long"
+    raw: bytes = b""  # the row as it was read, for the rejects file; may be cut
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some consecutive rows of the input that can be embedded, and the problems among them.
+
+    `inputs[i]` is the text (or tokens) of row `rows[i]`, which is row `index[i]` of the whole
+    input (from 0, over all files, blank lines counted) and stands in line `lines[i]` of `source`.
+    """
+
+    inputs: Inputs
+    rows: Rows
+    source: str
+    index: Sequence[int]
+    lines: Sequence[int]
+    problems: tuple[Problem, ...] = ()
+    blank: int = 0  # blank lines skipped in this stretch of input
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold. None is "no limit known"; the defaults are the API's own.
+
+    Source: the create-embeddings reference (2048 inputs, 300,000 tokens summed, 8192 an input).
+    """
+
+    items: int | None = 2048
+    tokens: int | None = 300_000
+    item_tokens: int | None = 8192
+    body_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens an answer says it counted; None where the endpoint did not say so believably."""
+
+    prompt_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Inputs that go to the endpoint together. `tokens` is the estimate for rate limits."""
+
+    inputs: Inputs
+    tokens: int
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the endpoint gave for a request: `vectors[i]` belongs to `kept[i]` of its inputs.
+
+    `vectors` is float32, C-contiguous, (len(kept), dimensions). `kept` is None when every input
+    has its vector; otherwise the others are in `refused` as (position in the request, error).
+    """
+
+    vectors: NDArray[np.float32]
+    model: str
+    usage: Usage = Usage()
+    request_ids: tuple[str, ...] = ()
+    kept: tuple[int, ...] | None = None
+    refused: tuple[tuple[int, str], ...] = field(default=())
