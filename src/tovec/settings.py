@@ -1,0 +1,144 @@
+"""Settings: what a user has chosen, from flags, environment and config file, in that order.
+
+The config file is TOML, at `--config`, else TOVEC_CONFIG, else the platform's place (for example
+~/.config/tovec/config.toml). It is never looked for in the working directory: a file that someone
+else left there must not choose where texts and keys go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tovec.errors import UsageError
+
+Table = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The endpoint settings in force. None means "not chosen": the provider's default holds.
+
+    `timeout` is in seconds for one attempt, `rpm` and `tpm` are requests and tokens a minute.
+    `origins` says for each chosen name where it came from ("--model", "TOVEC_PROVIDER", a path).
+    """
+
+    provider: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    url: str | None = None
+    dimensions: int | None = None
+    encoding_format: str | None = None
+    user: str | None = None
+    extra: Table = field(default_factory=dict)
+    timeout: float | None = None
+    max_retries: int | None = None
+    concurrency: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    providers: Mapping[str, Table] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def with_flags(self, flags: Mapping[str, object]) -> Settings:
+        """Give these settings with the options that were given on the command line on top."""
+        given = {name: value for name, value in flags.items() if value not in (None, {})}
+        if "extra" in given:
+            given["extra"] = {**self.extra, **dict(given["extra"])}  # type: ignore[call-overload]
+        origins = {**self.origins, **{name: f"--{name.replace('_', '-')}" for name in given}}
+        if "base_url" in given or "url" in given:
+            # The address that a config file gives must not win over one typed here.
+            given = {"base_url": None, "url": None, **given}
+        return _replace(self, {**given, "origins": origins})
+
+
+def _replace(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    kept = {one.name: getattr(settings, one.name) for one in fields(Settings)}
+    return Settings(**{**kept, **changes})
+
+
+def default_path() -> Path:
+    """Give the platform's place for the config file, whether or not it is there."""
+    import platformdirs
+
+    return platformdirs.user_config_path("tovec") / "config.toml"
+
+
+def load(explicit: str | None, environ: Mapping[str, str]) -> Settings:
+    """Read the config file, if there is one, and the environment.
+
+    Raises UsageError for a file that was named and is not there, is not TOML, or has a field that
+    tovec does not know: a typo must not silently mean "default".
+    """
+    named = explicit or environ.get("TOVEC_CONFIG")
+    settings = _from_file(Path(named) if named else default_path(), required=bool(named))
+    if provider := environ.get("TOVEC_PROVIDER"):
+        origins = {**settings.origins, "provider": "TOVEC_PROVIDER"}
+        settings = _replace(settings, {"provider": provider, "origins": origins})
+    return settings
+
+
+def _from_file(path: Path, *, required: bool) -> Settings:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        if required:
+            raise UsageError("the config file is not there", where=str(path)) from None
+        return Settings()
+    except OSError as error:
+        raise UsageError(
+            f"the config file cannot be read: {error.strerror}", where=str(path)
+        ) from None
+    import tomllib
+
+    try:
+        table = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the config file is not TOML: {error}", where=str(path)) from None
+    return from_table(table, str(path))
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "provider": (str,),
+    "model": (str,),
+    "base_url": (str,),
+    "url": (str,),
+    "dimensions": (int,),
+    "encoding_format": (str,),
+    "user": (str,),
+    "extra": (dict,),
+    "timeout": (int, float),
+    "max_retries": (int,),
+    "concurrency": (int,),
+    "rpm": (int,),
+    "tpm": (int,),
+    "providers": (dict,),
+}
+
+
+def from_table(table: Mapping[str, object], where: str) -> Settings:
+    """Give the settings that a config file's table holds, each field checked by name and type."""
+    for name, value in table.items():
+        wanted = _TYPES.get(name)
+        if wanted is None:
+            raise UsageError(
+                f"the config file has a field that tovec does not know: {name}",
+                where=where,
+                hint=_suggestion(name),
+            )
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise UsageError(
+                f"the config field {name} must be {_TYPE_NAMES[wanted[-1]]}", where=where
+            )
+    return _replace(Settings(), {**table, "origins": dict.fromkeys(table, where)})
+
+
+_TYPE_NAMES = {str: "a string", int: "an integer", float: "a number", dict: "a table"}
+
+
+def _suggestion(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, _TYPES, n=1)
+    return f"did you mean {near[0]}?" if near else f"known fields: {', '.join(_TYPES)}"
