@@ -24,6 +24,11 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def index(self) -> Sequence[int]:
+        """The place of each row in the whole input, from 0."""
+        ...
+
     def take(self, indices: Sequence[int]) -> Rows:
         """Give the rows at `indices`, in that order; an index may repeat (chunks of one text)."""
         ...
@@ -112,7 +117,7 @@ class Answer:
 
     vectors: NDArray[np.float32]
     model: str
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     request_ids: tuple[str, ...] = ()
     kept: tuple[int, ...] | None = None
     refused: tuple[tuple[int, str], ...] = field(default=())

@@ -25,7 +25,7 @@ class Provider:
     key_command: tuple[str, ...] | None = None
     key_file: str | None = None
     default_model: str | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     base64: bool | None = None  # whether encoding_format=base64 is understood
     encoding_field: str | None = "encoding_format"  # None: the field is never sent
     dimensions_field: str | None = "dimensions"  # None: dimensions cannot be asked for

@@ -55,6 +55,11 @@ class Sink(Protocol):
     """Where an output's bytes go: the file itself and the files beside it."""
 
     @property
+    def name(self) -> str:
+        """The output's file name, for files that name it."""
+        ...
+
+    @property
     def file(self) -> BinaryIO:
         """The output; seekable unless it is a pipe."""
         ...

@@ -1,0 +1,126 @@
+"""The endpoint that requests go to: address, model and fields, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from tovec.api.providers import Provider
+from tovec.errors import PersonError, UsageError
+from tovec.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go and what they carry beside their inputs."""
+
+    provider: Provider
+    url: str
+    models_url: str | None
+    model: str
+    dimensions: int | None = None
+    encoding: str | None = None  # "base64" or "float"; None: found out
+    user: str | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+def resolve(provider: Provider, settings: Settings, default_model: str | None = None) -> Endpoint:
+    """Give the endpoint that the provider's facts and the user's settings make together.
+
+    Raises UsageError for an address or a field that cannot be meant.
+    """
+    base = settings.base_url or provider.base_url
+    model = settings.model or default_model or provider.default_model
+    if base is None and settings.url is None:
+        raise UsageError(
+            f"{provider.name} has no address of its own", hint="name it with --base-url URL"
+        )
+    if model is None:
+        raise UsageError(
+            "no model is chosen",
+            hint="name one with -m ID; `tovec models` lists those that tovec knows",
+        )
+    for name, value in (("--model", model), ("--user", settings.user or "")):
+        if any(ord(character) < 32 or ord(character) == 127 for character in value):
+            raise UsageError(f"{name} holds a control character")
+    if settings.encoding_format not in (None, "base64", "float"):
+        raise UsageError(
+            f"--encoding-format takes base64 or float, not {settings.encoding_format!r}"
+        )
+    url = settings.url or _joined(str(base), provider.path)
+    models = None
+    if settings.url is None and provider.models_path:
+        models = checked_url(_joined(str(base), provider.models_path), {})
+    return Endpoint(
+        provider=provider,
+        url=checked_url(url, provider.query),
+        models_url=models,
+        model=model,
+        dimensions=settings.dimensions,
+        encoding=settings.encoding_format,
+        user=settings.user,
+        extra=settings.extra,
+    )
+
+
+def _joined(base: str, path: str) -> str:
+    """Add the path, unless the user gave the whole address as the base."""
+    parts = urlsplit(base.strip())
+    stem = parts.path.rstrip("/")
+    joined = stem if stem.endswith("/embeddings") and path.endswith("/embeddings") else stem + path
+    return urlunsplit(parts._replace(path=joined))
+
+
+def checked_url(url: str, query: Mapping[str, str]) -> str:
+    """Give the address back with the provider's query; UsageError for one that cannot be meant."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"this is not an address: {error}", where=shown(url)) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            "the address must begin with https:// or http:// and name a host",
+            where=shown(url),
+            hint="for example --base-url http://127.0.0.1:8080/v1",
+        )
+    if parts.username or parts.password:
+        raise UsageError(
+            "the address holds a user or a password, which would be logged",
+            where=parts.hostname,
+            hint="give the key by the provider's environment variable",
+        )
+    if parts.fragment or any(ord(c) <= 32 or ord(c) > 126 for c in url.strip()):
+        raise UsageError("the address holds a character that no address has", where=shown(url))
+    del port
+    added = "&".join(filter(None, [parts.query, urlencode(query)]))
+    return urlunsplit(parts._replace(query=added))
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether the address is this machine's own."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def refuse_plain_http(url: str, *, has_key: bool) -> None:
+    """Raise PersonError when a key would travel unencrypted to another machine."""
+    if has_key and url.startswith("http://") and not is_loopback(url):
+        raise PersonError(
+            "the key would be sent unencrypted",
+            where=shown(url),
+            hint="use https://; plain http:// is for 127.0.0.1 and servers without a key",
+        )
+
+
+def shown(url: str) -> str:
+    """Give the address as it may be shown: without user, password and query."""
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return url.split("?")[0].rpartition("@")[2][:100]
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{port}{parts.path}"[:200]

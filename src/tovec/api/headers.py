@@ -1,0 +1,92 @@
+"""What an answer's headers say of rates: how long to wait, what is allowed, what is left.
+
+All are optional, none is trusted blindly, and what cannot be read is as if it were not there.
+Source: RFC 9110 (Retry-After), OpenAI's rate-limit guide (x-ratelimit-*, durations as `6m0s`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
+_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ns|us|µs|ms|h|m|s|d)", re.ASCII)
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_EPOCH = 1e9  # a bare number this large is a time, not a wait
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Limits a minute and what is left of them; resets in seconds from now. None: not said."""
+
+    limit_requests: int | None = None
+    limit_tokens: int | None = None
+    remaining_requests: int | None = None
+    remaining_tokens: int | None = None
+    reset_requests: float | None = None
+    reset_tokens: float | None = None
+
+
+def number(text: str | None) -> float | None:
+    """Give a plain non-negative decimal; float() would also take inf, 1_0 and other digits."""
+    text = (text or "").strip()
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def duration(text: str | None, now: float) -> float | None:
+    """Give seconds from `6m0s`, `20ms`, `7.66s`, a number of seconds, or an epoch time."""
+    text = (text or "").strip()
+    plain = number(text)
+    if plain is not None:
+        return plain if plain < _EPOCH else max(0.0, plain - now)
+    parts = _PART.findall(text)
+    if not parts or "".join(amount + unit for amount, unit in parts) != text:
+        return _until(text, now)
+    return sum(float(amount) * _UNITS[unit] for amount, unit in parts)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Give the seconds that the endpoint asks to wait; `now` is the epoch time of this machine.
+
+    A date is taken against the answer's own Date where it has one: clocks differ.
+    """
+    exact = number(headers.get("retry-after-ms"))
+    if exact is not None:
+        return exact / 1000
+    said = headers.get("retry-after")
+    plain = number(said)
+    if plain is not None:
+        return plain
+    there = _epoch(headers.get("date"))
+    return _until(said, now if there is None else there)
+
+
+def rates(headers: Mapping[str, str], now: float) -> Rates:
+    """Give what the x-ratelimit-* headers say."""
+
+    def whole(name: str) -> int | None:
+        value = number(headers.get(f"x-ratelimit-{name}"))
+        return None if value is None else int(value)
+
+    return Rates(
+        whole("limit-requests") or None,
+        whole("limit-tokens") or None,
+        whole("remaining-requests"),
+        whole("remaining-tokens"),
+        duration(headers.get("x-ratelimit-reset-requests"), now),
+        duration(headers.get("x-ratelimit-reset-tokens"), now),
+    )
+
+
+def _until(text: str | None, now: float) -> float | None:
+    then = _epoch(text)
+    return None if then is None else max(0.0, then - now)
+
+
+def _epoch(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None

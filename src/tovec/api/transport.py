@@ -1,0 +1,143 @@
+"""Calls over the network with httpx, behind the guards that no client gives by itself.
+
+No redirect is followed (a key or a text must not end up elsewhere), nothing compressed is asked
+for, an answer has a byte cap and the whole attempt a deadline. The only module that knows httpx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import zlib
+from typing import Any
+
+import httpx
+
+from tovec.api.endpoint import is_loopback, shown
+from tovec.api.errors import TransportFailure
+from tovec.api.interface import Call, Reply
+
+CONNECT_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 3.0  # below the 5 s after which common servers hang up
+
+# httpx logs whole addresses at INFO; nothing of ours may reach a log unasked.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class HttpxTransport:
+    """One pool of connections for all requests of a process."""
+
+    def __init__(self, url: str, *, concurrency: int) -> None:
+        loopback = is_loopback(url)
+        self._client = httpx.AsyncClient(
+            follow_redirects=False,
+            # Certificates take 20 ms to load; plain http has no use for them.
+            verify=url.startswith("https://"),
+            trust_env=not loopback,  # proxies and SSL_CERT_FILE; this machine is never proxied
+            limits=httpx.Limits(
+                max_connections=concurrency,
+                max_keepalive_connections=concurrency,
+                keepalive_expiry=KEEP_ALIVE_SECONDS,
+            ),
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the deadline is `send`'s
+        )
+
+    async def send(self, call: Call) -> Reply:
+        """Carry one call; TransportFailure when no whole answer comes."""
+        fresh = False
+
+        async def trace(event: str, _info: dict[str, Any]) -> None:
+            nonlocal fresh
+            fresh = fresh or event == "connection.connect_tcp.started"
+
+        started = False
+        try:
+            async with asyncio.timeout(call.deadline):
+                request = self._client.build_request(
+                    call.method, call.url, headers=dict(call.headers), content=call.body
+                )
+                request.extensions["trace"] = trace
+                response = await self._client.send(request, stream=True)
+                started = True
+                try:
+                    body = await _body(response, call.cap)
+                finally:
+                    await response.aclose()
+                return Reply(response.status_code, _headers(response), body)
+        except TimeoutError:
+            raise TransportFailure(
+                "ambiguous", "timeout", f"no whole answer within {call.deadline:.0f} s"
+            ) from None
+        except httpx.HTTPError as error:
+            raise _failure(error, call.url, fresh=fresh, started=started) from None
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise TransportFailure("fatal", "address", str(error)) from None
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._client.aclose()
+
+
+async def _body(response: httpx.Response, cap: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_raw():
+        parts.append(part)
+        size += len(part)
+        if size > cap:
+            raise TransportFailure("ambiguous", "too large", f"the answer exceeds {cap:,} bytes")
+    body = b"".join(parts)
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    return body if encoding in ("identity", "") else _inflated(body, encoding, cap)
+
+
+def _inflated(body: bytes, encoding: str, cap: int) -> bytes:
+    """Decode an answer that is compressed although that was not asked for, bounded and whole."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise TransportFailure("ambiguous", "encoding", f"the answer is encoded as {encoding[:40]}")
+    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by the header
+    try:
+        plain = inflate.decompress(body, cap)
+    except zlib.error as error:
+        raise TransportFailure("ambiguous", "truncated", f"damaged compression: {error}") from None
+    if not inflate.eof:
+        cause = "too large" if inflate.unconsumed_tail else "truncated"
+        raise TransportFailure("ambiguous", cause, f"the compressed answer is {cause}")
+    return plain
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _failure(error: httpx.HTTPError, url: str, *, fresh: bool, started: bool) -> TransportFailure:
+    """Say what kind of failure an exception of httpx is: sent or not, fatal or passing."""
+    if found := _in_chain(error, ssl.SSLCertVerificationError):
+        reason = getattr(found, "verify_message", "") or "it is not trusted"
+        return TransportFailure(
+            "fatal", "certificate", f"the certificate of {shown(url)} is refused: {reason}"
+        )
+    if _in_chain(error, ssl.SSLError) and isinstance(error, httpx.ConnectError):
+        return TransportFailure(
+            "fatal", "tls", f"{shown(url)} does not speak TLS as https:// asks for"
+        )
+    if isinstance(error, httpx.ConnectTimeout):
+        return TransportFailure("not_sent", "connect", f"no connection in {CONNECT_SECONDS:.0f} s")
+    if isinstance(error, httpx.ProxyError):
+        return TransportFailure("fatal", "proxy", f"the proxy refuses: {error}"[:300])
+    if isinstance(error, httpx.ConnectError | httpx.PoolTimeout):
+        return TransportFailure("not_sent", "connect", str(error)[:300] or "connection refused")
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return TransportFailure("fatal", "address", str(error)[:300])
+    if started:
+        return TransportFailure("ambiguous", "truncated", "the answer was cut off")
+    if not fresh:
+        return TransportFailure("stale", "reset", "an idle connection had been closed")
+    return TransportFailure("ambiguous", "reset", str(error)[:300] or "connection lost")
+
+
+def _in_chain(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,0 +1,155 @@
+"""The wire format of `POST /v1/embeddings`: requests to bytes, answers to one float32 matrix.
+
+An answer is checked before it is believed: count, index a permutation, dimensions, base64's
+alphabet and length, finite, not all zero. Whatever fails is a BadAnswer, never a vector.
+Source: the create-embeddings reference; Nugen's and Aivene's pages for their variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from tovec.api.errors import BadAnswer
+from tovec.records import Inputs, Usage
+
+MAX_DIMENSIONS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A believed answer: `vectors` is float32 (n, dimensions), row i for input i."""
+
+    vectors: NDArray[np.float32]
+    model: str
+    usage: Usage
+
+
+def encode(inputs: Inputs, fields: Mapping[str, object]) -> bytes:
+    """Give the request's body; a field that is None is left out (some servers refuse null)."""
+    body = {name: value for name, value in fields.items() if value is not None}
+    return orjson.dumps({"input": inputs, **body})
+
+
+def decode(body: bytes, count: int) -> Decoded:
+    """Give the vectors of an answer to `count` inputs.
+
+    Raises BadAnswer naming what is wrong with it.
+    """
+    try:
+        answer = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError:
+        said = "an HTML page" if body.lstrip()[:1] == b"<" else "not JSON, or cut short"
+        raise BadAnswer(f"the answer is {said}") from None
+    if not isinstance(answer, dict):
+        raise BadAnswer("the answer is not a JSON object")
+    data = answer.get("data")
+    if not isinstance(data, list):
+        raise BadAnswer("the answer has no list `data`")
+    if len(data) != count:
+        raise BadAnswer(f"the answer has {len(data)} embeddings for {count} inputs")
+    if not all(isinstance(item, dict) for item in data):
+        raise BadAnswer("an item of `data` is not an object")
+    vectors = _vectors([item.get("embedding") for item in data])
+    order = _order(data)
+    if order is not None:
+        placed = np.empty_like(vectors)
+        placed[order] = vectors
+        vectors = placed
+    model = answer.get("model")
+    return Decoded(vectors, model if isinstance(model, str) else "", _usage(answer.get("usage")))
+
+
+def error_of(body: bytes) -> bool:
+    """Say whether a body under status 200 is an error object all the same."""
+    if b'"error"' not in body[:4096]:
+        return False
+    try:
+        answer = orjson.loads(body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and bool(answer.get("error")) and not answer.get("data")
+
+
+def _order(data: list[dict[str, Any]]) -> NDArray[np.int64] | None:
+    """Give each item's place, or None where they stand in order (or none says its index)."""
+    places = [item.get("index") for item in data]
+    if all(place is None for place in places):
+        return None
+    expected = list(range(len(data)))
+    # `True == 1` must not pass for an index, hence the types.
+    if any(type(place) is not int for place in places) or sorted(places) != expected:  # type: ignore[type-var]
+        raise BadAnswer("the answer's `index` values are not 0 to n-1, each once")
+    return None if places == expected else np.array(places, np.int64)
+
+
+def _vectors(embeddings: list[Any]) -> NDArray[np.float32]:
+    matrix: NDArray[np.float32] | None = None
+    for i, embedding in enumerate(embeddings):
+        row = _from_base64(embedding) if isinstance(embedding, str) else _from_list(embedding)
+        if matrix is None:
+            if not 0 < len(row) <= MAX_DIMENSIONS:
+                raise BadAnswer(f"an embedding has {len(row)} dimensions")
+            matrix = np.empty((len(embeddings), len(row)), np.float32)
+        if len(row) != matrix.shape[1]:
+            raise BadAnswer(f"embeddings of {matrix.shape[1]} and {len(row)} dimensions in one")
+        matrix[i] = row
+    if matrix is None:
+        raise BadAnswer("the answer is empty")
+    _check_values(matrix)
+    return matrix
+
+
+def _from_base64(text: str) -> NDArray[np.float32]:
+    import pybase64
+
+    try:
+        raw = pybase64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadAnswer("an embedding is neither base64 nor a list of numbers") from None
+    if len(raw) % 4:
+        raise BadAnswer(f"an embedding of {len(raw)} bytes is no sequence of float32")
+    return np.frombuffer(raw, "<f4")
+
+
+def _from_list(values: Any) -> NDArray[np.float32]:
+    if not isinstance(values, list):
+        raise BadAnswer("an embedding is neither base64 nor a list of numbers")
+    try:
+        row = np.array(values)
+    except ValueError:
+        row = np.array(values, object)
+    if row.ndim != 1 or row.dtype.kind not in "fiu":
+        raise BadAnswer("an embedding holds something that is not a number")
+    with np.errstate(over="ignore"):
+        return row.astype(np.float32)
+
+
+def _check_values(matrix: NDArray[np.float32]) -> None:
+    """Refuse components that are not finite, and vectors that are all zero."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", matrix, matrix)
+    if np.isfinite(squares).all() and squares.all():
+        return
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise BadAnswer(f"the embedding of input {int(np.argmin(finite))} is not finite")
+    some = matrix.any(axis=1)
+    if not some.all():
+        raise BadAnswer(f"the embedding of input {int(np.argmin(some))} is all zero")
+
+
+def _usage(said: Any) -> Usage:
+    if not isinstance(said, dict):
+        return Usage()
+    prompt, total = (_tokens(said.get(name)) for name in ("prompt_tokens", "total_tokens"))
+    return Usage(total if prompt is None else prompt, prompt if total is None else total)
+
+
+def _tokens(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 1 << 53 else None

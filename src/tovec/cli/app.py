@@ -1,0 +1,147 @@
+"""The Typer application: commands, and every outcome to an exit code, in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+from tovec import __version__
+from tovec.cli.reporting import Reporter
+from tovec.errors import FileError, TovecError, UsageError
+
+BUG = 70
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end, or the reader of stdout went away (SIGPIPE)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main() -> NoReturn:
+    """Run the process's command line and end with its exit code, or by the signal that came."""
+    _keep_standard_files()
+    if sys.argv[1:] == ["--version"]:  # answered before Typer is imported
+        sys.stdout.write(f"tovec {__version__}\n")
+        raise SystemExit(0)
+    reporter = Reporter()
+    code = run(sys.argv[1:], reporter)
+    if code > 128:
+        _die_of(code - 128)
+    raise SystemExit(code)
+
+
+def run(arguments: Sequence[str], reporter: Reporter) -> int:
+    """Run one command line; every outcome becomes an exit code here and nowhere else."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP: so do we then
+            signal.signal(number, _stop)
+    try:
+        code = build()(args=list(arguments), obj=reporter, prog_name="tovec", standalone_mode=False)
+        _flush_stdout()
+        return code if isinstance(code, int) else 0
+    except TovecError as error:
+        reporter.error(error)
+        return error.exit_code
+    except Stopped as stopped:
+        return 128 + stopped.number
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        reporter.error(FileError(error.strerror or str(error), where=str(error.filename or "")))
+        return FileError.exit_code
+    except Exception as error:  # noqa: BLE001 - the last place that can say anything
+        if hasattr(error, "format_message"):  # the command line's own errors
+            reporter.error(_usage(error))
+            return UsageError.exit_code
+        reporter.bug(error)
+        return BUG
+
+
+def build() -> Any:
+    """Give the Typer application with every command."""
+    import typer
+
+    from tovec.cli import embed
+    from tovec.cli.options import flattened
+
+    app = typer.Typer(
+        name="tovec",
+        no_args_is_help=True,
+        add_completion=False,
+        # Off although locals are hidden by now: a traceback must never show a key.
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def tovec(version: Annotated[bool, typer.Option("--version")] = False) -> None:
+        """Turn text into embedding vectors, with any OpenAI-compatible endpoint or offline.
+
+        Start with:  echo hello | tovec embed -p local
+        """
+        if version:
+            sys.stdout.write(f"tovec {__version__}\n")
+            raise typer.Exit
+
+    app.callback(invoke_without_command=True)(flattened(tovec))
+    app.command("embed")(guarded(flattened(embed.embed)))
+    return app
+
+
+def guarded(command: Any) -> Any:
+    """Give the command with a closed pipe as a `Stopped`: Typer would make it exit code 1."""
+
+    def call(**values: Any) -> None:
+        try:
+            command(**values)
+            _flush_stdout()
+        except BrokenPipeError:
+            raise Stopped(signal.SIGPIPE) from None
+
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
+    call.__signature__ = command.__signature__  # type: ignore[attr-defined]
+    call.__annotations__ = command.__annotations__
+    return call
+
+
+def _usage(error: Any) -> UsageError:
+    """Word the command line's own error as ours."""
+    context = getattr(error, "ctx", None)
+    help_line = f"{context.command_path} --help" if context else "tovec --help"
+    return UsageError(error.format_message(), hint=f"see: {help_line}")
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
+
+
+def _die_of(number: int) -> None:
+    """End by the signal itself, so that the shell sees it (a loop in a script then stops too)."""
+    # What stdout still holds has no reader, or must not look like a whole result.
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()
+
+
+def _keep_standard_files() -> None:
+    """Open /dev/null on 0 to 2 where they are closed, so that no file of ours becomes stdout."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,424 @@
+"""Every option, declared once, in the groups in which help, man pages and completions show them.
+
+A command takes a group by a parameter of that group's type; `flattened` spreads the group's
+fields into the signature that Typer reads and gathers them again when the command is called.
+"""
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from tovec.cli.reporting import Reporter
+from tovec.errors import UsageError
+
+GENERAL = "General"
+ENDPOINT = "Endpoint"
+INPUT = "Input"
+OUTPUT = "Output"
+
+
+def _option(*names: str, help: str, panel: str, **more: Any) -> Any:  # noqa: A002 - Typer's word
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Common:
+    """What every command takes."""
+
+    verbose: Annotated[
+        int,
+        _option(
+            "--verbose",
+            "-v",
+            count=True,
+            panel=GENERAL,
+            help="Say more; twice for the wire, without key and text.",
+        ),
+    ] = 0
+    quiet: Annotated[
+        bool, _option("--quiet", "-q", panel=GENERAL, help="Say nothing but errors.")
+    ] = False
+    color: Annotated[
+        str | None,
+        _option(
+            "--color",
+            metavar="auto|always|never",
+            panel=GENERAL,
+            help="Colour on a terminal (NO_COLOR is honoured).",
+        ),
+    ] = None
+    config: Annotated[
+        str | None,
+        _option(
+            "--config",
+            metavar="FILE",
+            panel=GENERAL,
+            help="Read settings from FILE instead of the usual place.",
+        ),
+    ] = None
+    log_format: Annotated[
+        str | None,
+        _option(
+            "--log-format",
+            metavar="text|json",
+            panel=GENERAL,
+            help="How messages are written to stderr.",
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """Who is asked, and how."""
+
+    provider: Annotated[
+        str | None,
+        _option(
+            "--provider",
+            "-p",
+            metavar="NAME",
+            panel=ENDPOINT,
+            help="Who is asked: openai, aimlapi, aivene, nugen, local, ...",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        _option(
+            "--model",
+            "-m",
+            metavar="ID",
+            panel=ENDPOINT,
+            help="The model; each provider has a default where one is sensible.",
+        ),
+    ] = None
+    base_url: Annotated[
+        str | None,
+        _option(
+            "--base-url",
+            metavar="URL",
+            panel=ENDPOINT,
+            help="An OpenAI-compatible server; /embeddings is added.",
+        ),
+    ] = None
+    url: Annotated[
+        str | None,
+        _option(
+            "--url",
+            metavar="URL",
+            panel=ENDPOINT,
+            help="The whole address that requests are posted to.",
+        ),
+    ] = None
+    dimensions: Annotated[
+        int | None,
+        _option(
+            "--dimensions",
+            "-d",
+            metavar="N",
+            min=1,
+            panel=ENDPOINT,
+            help="Ask for vectors of N dimensions.",
+        ),
+    ] = None
+    encoding_format: Annotated[
+        str | None,
+        _option(
+            "--encoding-format",
+            metavar="base64|float",
+            panel=ENDPOINT,
+            help="How vectors travel; found out by itself.",
+        ),
+    ] = None
+    user: Annotated[
+        str | None,
+        _option(
+            "--user",
+            metavar="ID",
+            panel=ENDPOINT,
+            help="An identifier of the end user, passed on to the endpoint.",
+        ),
+    ] = None
+    extra: Annotated[
+        list[str] | None,
+        _option(
+            "--extra",
+            metavar="KEY=VALUE",
+            panel=ENDPOINT,
+            help="A further field of the request, such as input_type=passage.",
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        _option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.001,
+            panel=ENDPOINT,
+            help="How long one attempt may take.",
+        ),
+    ] = None
+    max_retries: Annotated[
+        int | None,
+        _option(
+            "--max-retries",
+            metavar="N",
+            min=0,
+            panel=ENDPOINT,
+            help="How often one request is tried again.",
+        ),
+    ] = None
+    concurrency: Annotated[
+        int | None,
+        _option(
+            "--concurrency",
+            metavar="N",
+            min=1,
+            panel=ENDPOINT,
+            help="Requests under way at once, at most.",
+        ),
+    ] = None
+    rpm: Annotated[
+        int | None,
+        _option("--rpm", metavar="N", min=1, panel=ENDPOINT, help="Requests a minute, at most."),
+    ] = None
+    tpm: Annotated[
+        int | None,
+        _option("--tpm", metavar="N", min=1, panel=ENDPOINT, help="Tokens a minute, at most."),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputOptions:
+    """Where rows come from and what of them is embedded."""
+
+    input_format: Annotated[
+        str,
+        _option(
+            "--input-format",
+            metavar="FORMAT",
+            panel=INPUT,
+            help="lines, text, jsonl, csv, tsv, parquet or tokens; auto goes by extension.",
+        ),
+    ] = "auto"
+    null: Annotated[
+        bool, _option("--null", "-0", panel=INPUT, help="Texts are separated by NUL, not by lines.")
+    ] = False
+    text_field: Annotated[
+        str,
+        _option(
+            "--text-field",
+            metavar="NAME,...",
+            panel=INPUT,
+            help="The field that is embedded (text); several are joined by lines.",
+        ),
+    ] = "text"
+    template: Annotated[
+        str | None,
+        _option(
+            "--template",
+            metavar="TEXT",
+            panel=INPUT,
+            help='How fields are joined: "{title}\\n{body}".',
+        ),
+    ] = None
+    id_field: Annotated[
+        str | None,
+        _option("--id-field", metavar="NAME", panel=INPUT, help="The field that names a row."),
+    ] = None
+    encoding: Annotated[
+        str,
+        _option(
+            "--encoding",
+            metavar="NAME",
+            panel=INPUT,
+            help="The input's character encoding (utf-8).",
+        ),
+    ] = "utf-8"
+    encoding_errors: Annotated[
+        str,
+        _option(
+            "--encoding-errors",
+            metavar="strict|replace",
+            panel=INPUT,
+            help="What to do with bytes that are not in the encoding.",
+        ),
+    ] = "strict"
+    long: Annotated[
+        str,
+        _option(
+            "--long",
+            metavar="POLICY",
+            panel=INPUT,
+            help="Texts over the model's limit: error, truncate, split (a row a chunk) or mean.",
+        ),
+    ] = "error"
+    chunk_tokens: Annotated[
+        int | None,
+        _option(
+            "--chunk-tokens",
+            metavar="N",
+            min=1,
+            panel=INPUT,
+            help="Tokens a chunk, at most, for --long split and mean.",
+        ),
+    ] = None
+    overlap: Annotated[
+        int,
+        _option(
+            "--overlap",
+            metavar="N",
+            min=0,
+            panel=INPUT,
+            help="Tokens that neighbouring chunks share.",
+        ),
+    ] = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """Where vectors go and in what form."""
+
+    output: Annotated[
+        str | None,
+        _option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            panel=OUTPUT,
+            help="Write to PATH (- is stdout); it appears whole or not at all.",
+        ),
+    ] = None
+    format: Annotated[
+        str | None,
+        _option(
+            "--format",
+            metavar="jsonl|parquet|npy",
+            panel=OUTPUT,
+            help="By default by PATH's extension; jsonl on stdout.",
+        ),
+    ] = None
+    dtype: Annotated[
+        str,
+        _option(
+            "--dtype",
+            metavar="float32|float16",
+            panel=OUTPUT,
+            help="The type of the stored numbers (float32).",
+        ),
+    ] = "float32"
+    columns: Annotated[
+        str | None,
+        _option(
+            "--columns",
+            metavar="NAME,...",
+            panel=OUTPUT,
+            help="The input's columns to keep, in this order; all by default.",
+        ),
+    ] = None
+    force: Annotated[
+        bool, _option("--force", panel=OUTPUT, help="Replace an output that exists.")
+    ] = False
+
+
+def flattened(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command with its groups of options spread into one flat signature.
+
+    A parameter named `reporter` is filled with the program's Reporter, which the Common options
+    set up: they hold whether they stand before the command or after it.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {"common": Common}
+    flat = [_parameter("ctx", typer.Context, inspect.Parameter.empty)]
+    for name, parameter in inspect.signature(command).parameters.items():
+        if dataclasses.is_dataclass(hints[name]):
+            groups[name] = hints[name]
+        elif name != "reporter":
+            flat.append(_parameter(name, hints[name], parameter.default))
+    for group in (*[one for name, one in groups.items() if name != "common"], Common):
+        flat += [_parameter(one.name, one.type, one.default) for one in dataclasses.fields(group)]
+
+    def spread(ctx: typer.Context, **values: Any) -> None:
+        for name, group in groups.items():
+            fields = [one.name for one in dataclasses.fields(group)]
+            values[name] = group(**{one: values.pop(one) for one in fields})
+        common = values["common"] = merged(ctx.meta.get(_BEFORE), values["common"])
+        ctx.meta[_BEFORE] = common
+        set_up(ctx.obj, common)
+        wanted = {**values, "reporter": ctx.obj}
+        command(**{name: wanted[name] for name in hints if name in wanted})
+
+    spread.__name__, spread.__doc__ = command.__name__, command.__doc__
+    spread.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    spread.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return spread
+
+
+_BEFORE = "tovec.common"  # where Click's context keeps what stood before the command's name
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def merged(before: Common | None, after: Common) -> Common:
+    """Give the options that stand after the command on top of those before it."""
+    if before is None:
+        return after
+    given = {
+        one.name: value
+        for one in dataclasses.fields(Common)
+        if (value := getattr(after, one.name)) != one.default
+    }
+    return dataclasses.replace(before, **given)
+
+
+def set_up(reporter: Reporter, common: Common) -> None:
+    """Make the Common options hold for everything that is said from now on."""
+    reporter.verbosity = -1 if common.quiet else common.verbose
+    reporter.json = one_of("--log-format", common.log_format or "text", ("text", "json")) == "json"
+    match one_of("--color", common.color or "auto", ("auto", "always", "never")):
+        case "always":
+            os.environ["FORCE_COLOR"] = "1"
+            os.environ.pop("NO_COLOR", None)
+        case "never":
+            os.environ["NO_COLOR"] = "1"
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> str:
+    """Give the value back if it is a known one; UsageError naming the nearest otherwise."""
+    if value in known:
+        return value
+    import difflib
+
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(known)}"
+    raise UsageError(f"{option} does not know {value!r}", hint=hint)
+
+
+def names(value: str | None) -> tuple[str, ...] | None:
+    """Give the names in a comma-separated option."""
+    return None if value is None else tuple(name.strip() for name in value.split(","))
+
+
+def extra_fields(pairs: Sequence[str] | None) -> dict[str, object]:
+    """Give the further request fields of --extra KEY=VALUE; a VALUE that is JSON is taken as such.
+
+    Raises UsageError for a pair without "=".
+    """
+    fields: dict[str, object] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--extra takes KEY=VALUE, not {pair!r}")
+        import json
+
+        try:
+            fields[key] = json.loads(value)
+        except ValueError:
+            fields[key] = value
+    return fields

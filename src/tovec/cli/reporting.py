@@ -1,0 +1,109 @@
+"""What is said on stderr: errors in three lines, notes, and with -v what happens on the wire."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tovec.cli.terminal import encodable, safe
+from tovec.errors import TovecError
+from tovec.events import Answered, Event, Note, Retried, Sent, Split
+
+LEVELS = {"error": -1, "warning": 0, "info": 1, "debug": 2}
+
+
+class Reporter:
+    """Writes messages to stderr, as text or as one JSON object a line.
+
+    `hide` is told each secret: whatever is said afterwards, in an error of a library or in a
+    traceback, comes out with it blotted.
+    """
+
+    def __init__(self, verbosity: int = 0, *, json: bool = False) -> None:
+        self.verbosity = verbosity
+        self.json = json
+        self._blot: list[Callable[[str], str]] = []
+
+    def hide(self, blot: Callable[[str], str]) -> None:
+        """Pass everything said from now on through `blot`, which takes a secret out of a text."""
+        self._blot.append(blot)
+
+    def say(self, level: str, message: str, **fields: Any) -> None:
+        """Say one thing, if it is loud enough."""
+        if LEVELS[level] > self.verbosity:
+            return
+        if self.json:
+            self._write(_json_line({"level": level, "message": message, **fields}))
+            return
+        lead = "tovec: " if level == "error" else f"tovec: {level}: "
+        self._write(lead + safe(message, 2_000))
+
+    def error(self, error: TovecError) -> None:
+        """Say what happened, where, and what to do next."""
+        if self.json:
+            self.say(
+                "error",
+                error.what,
+                code=error.exit_code,
+                name=type(error).__name__,
+                where=error.where,
+                hint=error.hint,
+            )
+            return
+        self.say("error", error.what)
+        if error.where:
+            self._write(f"  at {safe(error.where)}")
+        if error.hint:
+            self._write(f"  {safe(error.hint)}")
+
+    def event(self, event: Event) -> None:
+        """Say what happened on the way, as far as the verbosity asks for it."""
+        match event:
+            case Note(text, level):
+                self.say(level, text)
+            case Retried(cause, detail, delay, attempt, maybe_paid):
+                paid = ", may have been billed" if maybe_paid else ""
+                self.say(
+                    "info",
+                    f"{cause}: attempt {attempt} failed{paid}; again in {delay:.1f} s. {detail}",
+                )
+            case Split(items, cause):
+                self.say("info", f"{cause}: a request of {items} inputs is sent in halves")
+            case Sent(items, tokens, attempt):
+                self.say("debug", f"sent {items} inputs, about {tokens} tokens (attempt {attempt})")
+            case Answered(items, tokens, seconds, request_id):
+                said = f"answer to {items} inputs, {tokens} tokens, {seconds:.3f} s"
+                self.say("debug", f"{said}, request {request_id or 'without id'}")
+
+    def bug(self, error: BaseException) -> None:
+        """Say that tovec itself failed: the traceback has no local variables in it."""
+        import traceback
+
+        where = "".join(traceback.format_exception(error))
+        if self.json:
+            self.say("error", "this is a bug in tovec", code=70, name="bug", traceback=where)
+            return
+        for line in where.splitlines():
+            self._write(safe(line, 2_000))
+        self._write("tovec: this is a bug. Please report it with the lines above (check them first")
+        self._write("  for texts of yours) and the output of: tovec --version")
+
+    def _write(self, line: str) -> None:
+        for blot in self._blot:
+            line = blot(line)
+        stream = sys.stderr
+        if stream is None or stream.closed:
+            return
+        try:
+            stream.write(encodable(line, stream) + "\n")
+            stream.flush()
+        except OSError:
+            # Nobody reads stderr any more (closed, or its disk is full): the work goes on.
+            return
+
+
+def _json_line(fields: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(fields, ensure_ascii=True)

@@ -1,0 +1,107 @@
+"""npy out: one C-order matrix that numpy maps, and beside it what its rows are.
+
+The header is 128 bytes whatever the number of rows, so that the count can be completed when it
+is known. NAME.npy.json says model, dimensions, rows and where the rows' ids are; the ids' file
+is written when rows have an id, or are not simply rows 0 to n-1 of the input.
+Source: the npy format, version 1.0 (numpy.lib.format).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from tovec.errors import UsageError
+from tovec.formats.interface import Sink, VectorMeta, WriteOptions
+from tovec.formats.vectors import as_stored
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tovec.records import Rows
+
+HEADER_BYTES = 128
+IDS = ".ids.jsonl"
+_DESCR = {"float32": "<f4", "float16": "<f2"}
+
+
+def header(rows: int, dimensions: int, dtype: str) -> bytes:
+    """Give the file's first 128 bytes."""
+    fields = (
+        f"{{'descr': '{_DESCR[dtype]}', 'fortran_order': False, 'shape': ({rows}, {dimensions}), }}"
+    )
+    return (
+        b"\x93NUMPY\x01\x00"
+        + (HEADER_BYTES - 10).to_bytes(2, "little")
+        + (fields.ljust(HEADER_BYTES - 11).encode() + b"\n")
+    )
+
+
+class NpyWriter:
+    """Appends rows, and completes the header and the side files at the end."""
+
+    def __init__(self, sink: Sink, meta: VectorMeta, options: WriteOptions) -> None:
+        if not sink.seekable:
+            raise UsageError(
+                "npy needs a file: its first bytes hold the number of rows",
+                hint="name one with -o OUT.npy, or stream --format jsonl",
+            )
+        self._sink = sink
+        self._meta = meta
+        self._id_field = options.id_field
+        self._rows = 0
+        self._dimensions = meta.dimensions or 0
+        self._ids: BinaryIO | None = None
+        sink.file.write(header(0, self._dimensions, meta.dtype))
+
+    def write(
+        self, rows: Rows, extra: Mapping[str, NDArray[np.int64]], vectors: NDArray[np.float32]
+    ) -> None:
+        """Append vectors."""
+        if not len(rows):
+            return
+        stored = as_stored(vectors, self._meta.dtype)
+        self._dimensions = stored.shape[1]
+        self._sink.file.write(stored.data.cast("B"))
+        self._write_ids(rows, extra)
+        self._rows += len(rows)
+
+    def finish(self) -> None:
+        """Complete the header and write the side file."""
+        file = self._sink.file
+        file.seek(0)
+        file.write(header(self._rows, self._dimensions, self._meta.dtype))
+        file.flush()
+        about = {
+            "model": self._meta.model,
+            "provider": self._meta.provider,
+            "dimensions": self._dimensions,
+            "dtype": self._meta.dtype,
+            "rows": self._rows,
+            "ids": None if self._ids is None else self._sink.name + IDS,
+            "tool": self._meta.tool,
+        }
+        side = self._sink.beside(".json")
+        side.write(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+    def _write_ids(self, rows: Rows, extra: Mapping[str, NDArray[np.int64]]) -> None:
+        index = np.asarray(rows.index)
+        simple = np.array_equal(index, np.arange(self._rows, self._rows + len(rows)))
+        if self._ids is None:
+            if simple and self._id_field is None and not extra:
+                return
+            self._ids = self._sink.beside(IDS)
+            # Until here, row i was row i of the input.
+            self._ids.write(b"".join(b'{"index":%d}\n' % i for i in range(self._rows)))
+        columns: dict[str, list[Any]] = {"index": index.tolist()}
+        if self._id_field is not None:
+            columns["id"] = rows.ids(self._id_field)
+        columns |= {name: column.tolist() for name, column in extra.items()}
+        lines = (
+            orjson.dumps(dict(zip(columns, row, strict=True))) + b"\n"
+            for row in zip(*columns.values(), strict=True)
+        )
+        self._ids.write(b"".join(lines))

@@ -1,0 +1,1 @@
+"""The embedded model and its endpoint, speaking the wire format of `api`."""
