@@ -79,3 +79,14 @@ class RefusedInput(TovecError):  # noqa: N818 - it describes an input, and reads
     """One input that the endpoint refuses whatever surrounds it; the job goes on without it."""
 
     exit_code = 6
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end, or the reader of stdout went away (SIGPIPE).
+
+    Like KeyboardInterrupt no Exception, so that nothing takes it for a failure of its own.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

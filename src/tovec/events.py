@@ -6,11 +6,10 @@ The parts call an `Observer`; the command line turns events into lines, a bar or
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A request left for the endpoint."""
 
     items: int
@@ -18,8 +17,7 @@ class Sent:
     attempt: int  # from 1
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """An answer was received and believed."""
 
     items: int
@@ -28,8 +26,7 @@ class Answered:
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(NamedTuple):
     """A request failed and will be sent again after `delay` seconds."""
 
     cause: str  # a short fixed word: "429", "500", "timeout", "reset", "connect", "truncated", ...
@@ -39,16 +36,14 @@ class Retried:
     maybe_paid: bool  # the endpoint may have done, and billed, the work
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """A request was cut in two because the endpoint refused it whole."""
 
     items: int
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """Something a user should know once (a limit learned, dimensions cut here, ...)."""
 
     text: str

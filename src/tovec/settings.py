@@ -8,17 +8,17 @@ else left there must not choose where texts and keys go.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from tovec.errors import UsageError
 
 Table = Mapping[str, object]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The endpoint settings in force. None means "not chosen": the provider's default holds.
 
     `timeout` is in seconds for one attempt, `rpm` and `tpm` are requests and tokens a minute.
@@ -32,14 +32,14 @@ class Settings:
     dimensions: int | None = None
     encoding_format: str | None = None
     user: str | None = None
-    extra: Table = field(default_factory=dict)
+    extra: Table = _NOTHING
     timeout: float | None = None
     max_retries: int | None = None
     concurrency: int | None = None
     rpm: int | None = None
     tpm: int | None = None
-    providers: Mapping[str, Table] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    providers: Mapping[str, Table] = _NOTHING
+    origins: Mapping[str, str] = _NOTHING
 
     def with_flags(self, flags: Mapping[str, object]) -> Settings:
         """Give these settings with the options that were given on the command line on top."""
@@ -50,12 +50,8 @@ class Settings:
         if "base_url" in given or "url" in given:
             # The address that a config file gives must not win over one typed here.
             given = {"base_url": None, "url": None, **given}
-        return _replace(self, {**given, "origins": origins})
-
-
-def _replace(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    kept = {one.name: getattr(settings, one.name) for one in fields(Settings)}
-    return Settings(**{**kept, **changes})
+        changes: dict[str, Any] = {**given, "origins": origins}
+        return self._replace(**changes)
 
 
 def default_path() -> Path:
@@ -75,7 +71,7 @@ def load(explicit: str | None, environ: Mapping[str, str]) -> Settings:
     settings = _from_file(Path(named) if named else default_path(), required=bool(named))
     if provider := environ.get("TOVEC_PROVIDER"):
         origins = {**settings.origins, "provider": "TOVEC_PROVIDER"}
-        settings = _replace(settings, {"provider": provider, "origins": origins})
+        settings = settings._replace(provider=provider, origins=origins)
     return settings
 
 
@@ -131,7 +127,8 @@ def from_table(table: Mapping[str, object], where: str) -> Settings:
             raise UsageError(
                 f"the config field {name} must be {_TYPE_NAMES[wanted[-1]]}", where=where
             )
-    return _replace(Settings(), {**table, "origins": dict.fromkeys(table, where)})
+    found: dict[str, Any] = {**table, "origins": dict.fromkeys(table, where)}
+    return Settings(**found)
 
 
 _TYPE_NAMES = {str: "a string", int: "an integer", float: "a number", dict: "a table"}

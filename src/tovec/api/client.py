@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -435,12 +434,12 @@ class Client:
         about_items = re.search(r"batch|input|item|array|text", words, re.I)
         if about_items and not re.search(r"token|byte|payload|body", words, re.I):
             named = [int(n) for n in re.findall(r"\b\d{1,6}\b", words) if 0 < int(n) < size]
-            learned = replace(limits, items=min(limits.items or size, *named, size // 2 or 1))
+            learned = limits._replace(items=min(limits.items or size, *named, size // 2 or 1))
             if named:
-                learned = replace(limits, items=max(named))
+                learned = limits._replace(items=max(named))
         else:
             half = max(1, request.tokens * 4 // 2)
-            learned = replace(limits, body_bytes=min(limits.body_bytes or half, half))
+            learned = limits._replace(body_bytes=min(limits.body_bytes or half, half))
         if learned != limits:
             self.limits = learned
             self._note("the endpoint takes less in one request than was sent: learned", "info")
@@ -484,7 +483,7 @@ def _as_error(reply: Reply) -> Reply:
     import re
 
     found = re.search(rb'"(?:code|status)"\s*:\s*"?([45]\d\d)\b', reply.body[:4096])
-    return replace(reply, status=int(found[1]) if found else 500)
+    return reply._replace(status=int(found[1]) if found else 500)
 
 
 def cut(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:

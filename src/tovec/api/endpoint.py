@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from tovec.api.providers import Provider
@@ -11,8 +12,7 @@ from tovec.errors import PersonError, UsageError
 from tovec.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where requests go and what they carry beside their inputs."""
 
     provider: Provider
@@ -22,7 +22,7 @@ class Endpoint:
     dimensions: int | None = None
     encoding: str | None = None  # "base64" or "float"; None: found out
     user: str | None = None
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = MappingProxyType({})
 
 
 def resolve(provider: Provider, settings: Settings, default_model: str | None = None) -> Endpoint:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 _PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ns|us|µs|ms|h|m|s|d)", re.ASCII)
@@ -17,8 +16,7 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h":
 _EPOCH = 1e9  # a bare number this large is a time, not a wait
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(NamedTuple):
     """Limits a minute and what is left of them; resets in seconds from now. None: not said."""
 
     limit_requests: int | None = None
@@ -86,7 +84,11 @@ def _until(text: str | None, now: float) -> float | None:
 
 
 def _epoch(text: str | None) -> float | None:
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime
+
     try:
-        return parsedate_to_datetime(text).timestamp() if text else None
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

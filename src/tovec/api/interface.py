@@ -7,12 +7,10 @@ the same bytes, so the embedded model is one more endpoint (the shape of httpx's
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One HTTP request, complete. `deadline` seconds for all of it; `cap` bytes of answer."""
 
     method: str
@@ -23,8 +21,7 @@ class Call:
     cap: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One HTTP answer, read to its end. Header names are lower-case."""
 
     status: int

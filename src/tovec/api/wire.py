@@ -8,8 +8,7 @@ Source: the create-embeddings reference; Nugen's and Aivene's pages for their va
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -21,8 +20,7 @@ from tovec.records import Inputs, Usage
 MAX_DIMENSIONS = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A believed answer: `vectors` is float32 (n, dimensions), row i for input i."""
 
     vectors: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""The Typer application: commands, and every outcome to an exit code, in one place."""
+"""The program: every outcome of a command line becomes an exit code in one place."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 from tovec import __version__
 from tovec.cli.reporting import Reporter
-from tovec.errors import FileError, TovecError, UsageError
+from tovec.errors import FileError, Stopped, TovecError, UsageError
 
 BUG = 70
-
-
-class Stopped(BaseException):
-    """A signal asked the program to end, or the reader of stdout went away (SIGPIPE)."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def main() -> NoReturn:
@@ -44,6 +36,8 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP: so do we then
             signal.signal(number, _stop)
     try:
+        from tovec.cli.commands import build
+
         code = build()(args=list(arguments), obj=reporter, prog_name="tovec", standalone_mode=False)
         _flush_stdout()
         return code if isinstance(code, int) else 0
@@ -61,56 +55,12 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
         return FileError.exit_code
     except Exception as error:  # noqa: BLE001 - the last place that can say anything
         if hasattr(error, "format_message"):  # the command line's own errors
+            if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
+                return UsageError.exit_code
             reporter.error(_usage(error))
             return UsageError.exit_code
         reporter.bug(error)
         return BUG
-
-
-def build() -> Any:
-    """Give the Typer application with every command."""
-    import typer
-
-    from tovec.cli import embed
-    from tovec.cli.options import flattened
-
-    app = typer.Typer(
-        name="tovec",
-        no_args_is_help=True,
-        add_completion=False,
-        # Off although locals are hidden by now: a traceback must never show a key.
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-
-    def tovec(version: Annotated[bool, typer.Option("--version")] = False) -> None:
-        """Turn text into embedding vectors, with any OpenAI-compatible endpoint or offline.
-
-        Start with:  echo hello | tovec embed -p local
-        """
-        if version:
-            sys.stdout.write(f"tovec {__version__}\n")
-            raise typer.Exit
-
-    app.callback(invoke_without_command=True)(flattened(tovec))
-    app.command("embed")(guarded(flattened(embed.embed)))
-    return app
-
-
-def guarded(command: Any) -> Any:
-    """Give the command with a closed pipe as a `Stopped`: Typer would make it exit code 1."""
-
-    def call(**values: Any) -> None:
-        try:
-            command(**values)
-            _flush_stdout()
-        except BrokenPipeError:
-            raise Stopped(signal.SIGPIPE) from None
-
-    call.__name__, call.__doc__ = command.__name__, command.__doc__
-    call.__signature__ = command.__signature__  # type: ignore[attr-defined]
-    call.__annotations__ = command.__annotations__
-    return call
 
 
 def _usage(error: Any) -> UsageError:

@@ -4,16 +4,18 @@ A command takes a group by a parameter of that group's type; `flattened` spreads
 fields into the signature that Typer reads and gathers them again when the command is called.
 """
 
-import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
+from tovec import settings
 from tovec.cli.reporting import Reporter
 from tovec.errors import UsageError
+from tovec.formats.interface import ReadOptions
+from tovec.settings import Settings
 
 GENERAL = "General"
 ENDPOINT = "Endpoint"
@@ -25,8 +27,7 @@ def _option(*names: str, help: str, panel: str, **more: Any) -> Any:  # noqa: A0
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **more)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Common:
+class Common(NamedTuple):
     """What every command takes."""
 
     verbose: Annotated[
@@ -71,8 +72,7 @@ class Common:
     ] = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EndpointOptions:
+class EndpointOptions(NamedTuple):
     """Who is asked, and how."""
 
     provider: Annotated[
@@ -191,17 +191,16 @@ class EndpointOptions:
     ] = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class InputOptions:
+class InputOptions(NamedTuple):
     """Where rows come from and what of them is embedded."""
 
     input_format: Annotated[
         str,
         _option(
             "--input-format",
-            metavar="FORMAT",
+            metavar="auto|lines|jsonl",
             panel=INPUT,
-            help="lines, text, jsonl, csv, tsv, parquet or tokens; auto goes by extension.",
+            help="lines or jsonl; by default by the file's extension, else lines.",
         ),
     ] = "auto"
     null: Annotated[
@@ -247,39 +246,9 @@ class InputOptions:
             help="What to do with bytes that are not in the encoding.",
         ),
     ] = "strict"
-    long: Annotated[
-        str,
-        _option(
-            "--long",
-            metavar="POLICY",
-            panel=INPUT,
-            help="Texts over the model's limit: error, truncate, split (a row a chunk) or mean.",
-        ),
-    ] = "error"
-    chunk_tokens: Annotated[
-        int | None,
-        _option(
-            "--chunk-tokens",
-            metavar="N",
-            min=1,
-            panel=INPUT,
-            help="Tokens a chunk, at most, for --long split and mean.",
-        ),
-    ] = None
-    overlap: Annotated[
-        int,
-        _option(
-            "--overlap",
-            metavar="N",
-            min=0,
-            panel=INPUT,
-            help="Tokens that neighbouring chunks share.",
-        ),
-    ] = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OutputOptions:
+class OutputOptions(NamedTuple):
     """Where vectors go and in what form."""
 
     output: Annotated[
@@ -334,17 +303,19 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, Any] = {"common": Common}
     flat = [_parameter("ctx", typer.Context, inspect.Parameter.empty)]
     for name, parameter in inspect.signature(command).parameters.items():
-        if dataclasses.is_dataclass(hints[name]):
+        if hasattr(hints[name], "_field_defaults"):
             groups[name] = hints[name]
         elif name != "reporter":
             flat.append(_parameter(name, hints[name], parameter.default))
     for group in (*[one for name, one in groups.items() if name != "common"], Common):
-        flat += [_parameter(one.name, one.type, one.default) for one in dataclasses.fields(group)]
+        flat += [
+            _parameter(one, kind, group._field_defaults[one])
+            for one, kind in group.__annotations__.items()
+        ]
 
     def spread(ctx: typer.Context, **values: Any) -> None:
         for name, group in groups.items():
-            fields = [one.name for one in dataclasses.fields(group)]
-            values[name] = group(**{one: values.pop(one) for one in fields})
+            values[name] = group(**{one: values.pop(one) for one in group._fields})
         common = values["common"] = merged(ctx.meta.get(_BEFORE), values["common"])
         ctx.meta[_BEFORE] = common
         set_up(ctx.obj, common)
@@ -369,12 +340,9 @@ def merged(before: Common | None, after: Common) -> Common:
     """Give the options that stand after the command on top of those before it."""
     if before is None:
         return after
-    given = {
-        one.name: value
-        for one in dataclasses.fields(Common)
-        if (value := getattr(after, one.name)) != one.default
-    }
-    return dataclasses.replace(before, **given)
+    defaults = Common._field_defaults
+    given = {name: value for name, value in after._asdict().items() if value != defaults[name]}
+    return before._replace(**given)
 
 
 def set_up(reporter: Reporter, common: Common) -> None:
@@ -422,3 +390,22 @@ def extra_fields(pairs: Sequence[str] | None) -> dict[str, object]:
         except ValueError:
             fields[key] = value
     return fields
+
+
+def chosen(common: Common, endpoint: EndpointOptions) -> Settings:
+    """Give the settings in force: these options over the environment over the config file."""
+    flags = {**endpoint._asdict(), "extra": extra_fields(endpoint.extra)}
+    return settings.load(common.config, os.environ).with_flags(flags)
+
+
+def read_options(given: InputOptions) -> ReadOptions:
+    """Give how the input is read."""
+    return ReadOptions(
+        format=given.input_format,
+        text_fields=names(given.text_field) or ("text",),
+        template=given.template,
+        id_field=given.id_field,
+        null_separated=given.null,
+        encoding=given.encoding,
+        encoding_errors=given.encoding_errors,
+    )

@@ -9,8 +9,7 @@ name a file: where bytes go, and when a file becomes visible, is the job's busin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from tovec.records import Rows
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
+class ReadOptions(NamedTuple):
     """How input is read; the command line's input options, validated."""
 
     format: str = "auto"
@@ -32,8 +30,7 @@ class ReadOptions:
     encoding_errors: str = "strict"
 
 
-@dataclass(frozen=True, slots=True)
-class VectorMeta:
+class VectorMeta(NamedTuple):
     """What an output says of its vectors, in its schema metadata or side file."""
 
     model: str
@@ -43,8 +40,7 @@ class VectorMeta:
     tool: str = ""  # "tovec 0.1.0"
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
+class WriteOptions(NamedTuple):
     """What of a row is written beside its vector."""
 
     columns: tuple[str, ...] | None = None  # None: all of them, as they came

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PlainRows:
     """Texts (or token arrays) without fields: each becomes `index`, `text` (or `tokens`)."""
 
@@ -60,7 +60,7 @@ class PlainRows:
         return list(self._columns([field])[field])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class JsonRows:
     """JSON objects: their bytes as they came, and parsed."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from tovec.records import Answer, Inputs, Rows
 Extra = Mapping[str, NDArray[np.int64]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """Inputs ready to be sent, and the row that each belongs to.
 
@@ -37,8 +38,7 @@ class Prepared:
     weights: NDArray[np.float64] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """Rows with their vectors, in input order: float32 (len(rows), dimensions)."""
 
     rows: Rows

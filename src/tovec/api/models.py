@@ -1,0 +1,45 @@
+"""The models that tovec knows something of: a data file, `models.toml`, with its sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+TABLE = Path(__file__).parent / "models.toml"
+PAGE_TOKENS = 800  # a page, as OpenAI's embeddings guide counts it
+
+
+class Model(NamedTuple):
+    """One model's facts; None is "not known". `price` is USD per million tokens."""
+
+    id: str
+    providers: tuple[str, ...] = ()
+    dimensions: int | None = None
+    item_tokens: int | None = None
+    tokenizer: str | None = None
+    price: float | None = None
+    mteb: float | None = None
+    matryoshka: bool | None = None  # whether vectors may be cut and normalised again
+    source: str = ""
+    verified: bool = False
+
+    @property
+    def pages_per_dollar(self) -> float | None:
+        """Give how many pages of 800 tokens a dollar pays for."""
+        return 1e6 / self.price / PAGE_TOKENS if self.price else None
+
+
+def load() -> dict[str, Model]:
+    """Give the known models by id."""
+    import tomllib
+
+    rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return {
+        name: Model(name, providers=tuple(row.pop("providers")), **row)
+        for name, row in rows.items()
+    }
+
+
+def find(name: str) -> Model:
+    """Give what is known of a model; of an unknown one, nothing but its id."""
+    return load().get(name) or Model(name)

@@ -1,0 +1,56 @@
+"""The tree of commands, as Typer reads it."""
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tovec import __version__
+from tovec.cli.embed import embed
+from tovec.cli.options import Common, flattened
+from tovec.errors import Stopped
+
+
+def build() -> typer.Typer:
+    """Give the Typer application with every command."""
+    app = typer.Typer(
+        name="tovec",
+        no_args_is_help=True,
+        add_completion=False,
+        # Off although locals are hidden by now: a traceback must never show a key.
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(flattened(tovec))
+    app.command("embed")(_guarded(flattened(embed)))
+    return app
+
+
+def tovec(
+    common: Common,  # noqa: ARG001 - set up by `flattened`, for the command that follows
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Turn text into embedding vectors, with any OpenAI-compatible endpoint or offline.
+
+    Start with:  echo hello | tovec embed -p local
+    """
+    if version:
+        sys.stdout.write(f"tovec {__version__}\n")
+        raise typer.Exit
+
+
+def _guarded(command: Any) -> Any:
+    """Give the command with a closed pipe as `Stopped`: Typer would make it exit code 1."""
+
+    def call(**values: Any) -> None:
+        try:
+            command(**values)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise Stopped(signal.SIGPIPE) from None
+
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
+    call.__signature__ = command.__signature__  # type: ignore[attr-defined]
+    call.__annotations__ = command.__annotations__
+    return call

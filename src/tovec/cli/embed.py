@@ -1,0 +1,82 @@
+"""The command `tovec embed`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from tovec.cli.options import (
+    INPUT,
+    Common,
+    EndpointOptions,
+    InputOptions,
+    OutputOptions,
+    chosen,
+    names,
+    one_of,
+    read_options,
+)
+from tovec.cli.reporting import Reporter
+from tovec.cli.terminal import TableWriter, is_terminal
+from tovec.errors import UsageError
+
+
+def embed(
+    reporter: Reporter,
+    common: Common,
+    endpoint: EndpointOptions,
+    input_options: InputOptions,
+    output: OutputOptions,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]...", help="Texts to embed.", show_default=False),
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="PATH",
+            help="Read rows from PATH (- is stdin); may be repeated.",
+            rich_help_panel=INPUT,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Turn texts into vectors: from arguments, files or stdin, streaming, in input order.
+
+    echo hello | tovec embed -p local
+
+    tovec embed -f rows.jsonl -o vectors.parquet -p openai -m text-embedding-3-small
+
+    tail -f log.txt | tovec embed -p local | jq -c '{text, first: .embedding[0]}'
+    """
+    if texts and file:
+        raise UsageError("texts were given and files too", hint="give texts, or files with -f")
+    if not texts and not file and is_terminal(sys.stdin):
+        raise UsageError(
+            "there is nothing to embed",
+            hint="give texts, name files with -f, or pipe something in; - as -f reads the terminal",
+        )
+    from tovec.formats.interface import WriteOptions
+    from tovec.jobs import embed as job
+
+    work = job.Embed(
+        settings=chosen(common, endpoint),
+        environ=os.environ,
+        texts=tuple(texts or ()),
+        paths=tuple(file or ("-",)),
+        read=read_options(input_options),
+        output=output.output,
+        format=output.format,
+        dtype=one_of("--dtype", output.dtype, ("float32", "float16")),
+        write=WriteOptions(names(output.columns), input_options.id_field),
+        force=output.force,
+    )
+    shown = output.output is None and output.format is None and is_terminal()
+    done = job.run(
+        work, reporter.event, reporter.hide, (lambda: TableWriter(sys.stdout)) if shown else None
+    )
+    if done.rejected:
+        raise typer.Exit(3)

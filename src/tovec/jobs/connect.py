@@ -1,0 +1,77 @@
+"""From settings to a client: provider, model, key, limits, and what carries the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tovec.api import endpoint as endpoints
+from tovec.api import keys, models, providers
+from tovec.api.client import Client
+from tovec.api.governor import DEFAULT_CONCURRENCY, Governor
+from tovec.api.interface import Transport
+from tovec.events import Observer, ignore
+from tovec.settings import Settings
+
+Hide = Callable[[Callable[[str], str]], None]
+
+
+class Connection(NamedTuple):
+    """A client, and what is known of the model that it asks."""
+
+    client: Client
+    model: models.Model
+    provider: providers.Provider
+    concurrency: int
+
+    @property
+    def dimensions(self) -> int | None:
+        """Give the dimensions that vectors will have, as far as that is known beforehand."""
+        return self.client.dimensions or self.client.endpoint.dimensions or self.model.dimensions
+
+
+def connect(
+    settings: Settings,
+    environ: Mapping[str, str],
+    observer: Observer = ignore,
+    hide: Hide = lambda _blot: None,
+) -> Connection:
+    """Give the connection that the settings describe; nothing is sent yet.
+
+    `hide` is told how to blot the key out, before anything can fail with the key at hand.
+    Raises UsageError and PersonError for what cannot work.
+    """
+    address = settings.base_url or settings.url
+    table = providers.load(settings.providers)
+    provider = providers.choose(settings.provider, address, environ, table)
+    endpoint = endpoints.resolve(provider, settings)
+    key = keys.find_key(provider, environ)
+    if key is not None:
+        hide(key.blot)
+    endpoints.refuse_plain_http(endpoint.url, has_key=key is not None)
+    model = models.find(endpoint.model)
+    if model.item_tokens is not None:
+        limits = provider.limits._replace(item_tokens=model.item_tokens)
+        endpoint = endpoint._replace(provider=provider._replace(limits=limits))
+    concurrency = settings.concurrency or DEFAULT_CONCURRENCY
+    client = Client(
+        endpoint,
+        _transport(endpoint, concurrency),
+        Governor(concurrency=concurrency, rpm=settings.rpm, tpm=settings.tpm),
+        key,
+        observer=observer,
+        timeout=settings.timeout,
+        max_retries=settings.max_retries,
+        matryoshka=bool(model.matryoshka),
+    )
+    return Connection(client, model, provider, concurrency)
+
+
+def _transport(endpoint: endpoints.Endpoint, concurrency: int) -> Transport:
+    if endpoint.provider.in_process:
+        from tovec.local.transport import LocalTransport
+
+        return LocalTransport()
+    from tovec.api.transport import HttpxTransport
+
+    return HttpxTransport(endpoint.url, concurrency=concurrency)

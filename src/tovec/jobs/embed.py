@@ -1,0 +1,136 @@
+"""`tovec embed`, put together: source -> rows -> requests -> vectors -> writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from tovec import __version__, formats
+from tovec.errors import InputError
+from tovec.events import Note, Observer
+from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions, Writer
+from tovec.jobs import stream
+from tovec.jobs.assembly import Finished
+from tovec.jobs.connect import Connection, Hide, connect
+from tovec.jobs.packing import Packer
+from tovec.jobs.prepare import Preparation
+from tovec.records import Block, Problem
+from tovec.settings import Settings
+from tovec.store.durable import OutputFile, StandardOutput
+
+CL100K = "cl100k_base"
+
+
+class Embed(NamedTuple):
+    """What one `tovec embed` is to do."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    texts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ("-",)
+    read: ReadOptions = ReadOptions()
+    output: str | None = None  # None or "-": stdout
+    format: str | None = None
+    dtype: str = "float32"
+    write: WriteOptions = WriteOptions()
+    force: bool = False
+
+
+def run(
+    work: Embed,
+    observer: Observer,
+    hide: Hide,
+    view: Callable[[], Writer] | None = None,
+) -> Preparation:
+    """Embed everything; give the counts of what was done.
+
+    `view`, where stdout is a terminal, makes the writer that shows rows instead of storing them.
+    Raises whatever stops the run; the output file then does not appear.
+    """
+    format_name = formats.output_format(work.output, work.format)
+    connection = connect(work.settings, work.environ, observer, hide)
+    count = None
+    if connection.model.tokenizer == CL100K:
+        from tovec.text import tokens
+
+        count = tokens.count
+    preparation = Preparation(connection.client.limits.item_tokens, count)
+    sink: Sink
+    stored: OutputFile | StandardOutput
+    stored = sink = (
+        StandardOutput()
+        if work.output in (None, "-")
+        else OutputFile(str(work.output), force=work.force)
+    )
+    try:
+        if view is not None:
+            writer = view()
+        else:
+            meta = VectorMeta(
+                model=connection.client.endpoint.model,
+                provider=connection.provider.name,
+                dimensions=connection.dimensions,
+                dtype=work.dtype,
+                tool=f"tovec {__version__}",
+            )
+            writer = formats.writer(format_name, sink, meta, work.write)
+        _stream(work, connection, preparation, writer, flush=sink.seekable is False)
+        writer.finish()
+        stored.commit()
+    except BaseException:
+        stored.discard()
+        raise
+    _summary(preparation, observer)
+    return preparation
+
+
+def _stream(
+    work: Embed, connection: Connection, preparation: Preparation, writer: Writer, *, flush: bool
+) -> None:
+    blocks = _blocks(work)
+    client = connection.client
+    packer = Packer(lambda: client.limits)
+    out = getattr(writer, "flush", None) if flush else None
+
+    def write(finished: Finished) -> None:
+        for source, line, reason in finished.refused:
+            preparation.reject(Problem(source, line, -1, reason, "refused"))
+        writer.write(finished.rows, finished.extra, finished.vectors)
+        if out is not None:
+            out()  # what is answered is seen at once, as under `tail -f`
+
+    if connection.provider.in_process:
+        stream.in_process(blocks, preparation, packer, client, write)
+        return
+    import asyncio
+
+    async def all_of_it() -> None:
+        try:
+            await stream.over_network(
+                blocks, preparation, packer, client, write, connection.concurrency
+            )
+        finally:
+            await client.close()
+
+    asyncio.run(all_of_it())
+
+
+def _blocks(work: Embed) -> Iterator[Block]:
+    if not work.texts:
+        return formats.read(work.paths, work.read)
+    for number, text in enumerate(work.texts, 1):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError("the text is not UTF-8", where=f"argument {number}")
+    return formats.from_texts(work.texts)
+
+
+def _summary(done: Preparation, observer: Observer) -> None:
+    if done.blank:
+        lines = "1 blank line was" if done.blank == 1 else f"{done.blank:,} blank lines were"
+        observer(Note(f"{lines} skipped"))
+    if done.rejected:
+        rows = "1 row was" if done.rejected == 1 else f"{done.rejected:,} rows were"
+        first = done.problems[0]
+        observer(
+            Note(f"{rows} left out; the first: {first.source}, line {first.line}: {first.reason}")
+        )

@@ -1,0 +1,207 @@
+"""`tovec serve`: the embedded model's endpoint behind HTTP, for tests and development.
+
+Starlette and uvicorn (extra `serve`) are imported here and nowhere else, and only when called.
+What is answered is decided in `endpoint`; here are only the cap on bodies, the threads that keep
+the loop free, the log line of a request (never its text), and a shutdown that lets answers finish.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tovec import __version__
+from tovec.api.interface import Reply
+from tovec.errors import UsageError
+from tovec.local import endpoint
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+DESCRIPTION = Path(__file__).parent / "openapi.json"
+GRACE_SECONDS = 10  # for answers under way when a signal comes
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request that was answered, as a log may say it: no text, no key, no query."""
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+    request_id: str
+    fault: str = ""  # the kind of an exception that became status 500
+
+    def __str__(self) -> str:
+        line = f"{self.method} {self.path} {self.status} {self.seconds * 1000:.1f} ms"
+        return f"{line} {self.request_id} {self.fault}".rstrip()
+
+
+Log = Callable[[Served], None]
+
+
+def run(
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    key_env: str | None = None,
+    *,
+    environ: Mapping[str, str],
+    listening: Callable[[str], None],
+    log: Log | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; answers under way are finished, then the signal takes effect.
+
+    `port` 0 takes any free one. `listening` is told the base URL once requests are accepted, `log`
+    each request. With `key_env`, requests must bring the key that this variable holds.
+    Raises UsageError when the extra is missing, the variable is empty or the address is not free.
+    """
+    key = _key(key_env, environ)
+    app = create_app(key, log)
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                listening(url)
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    with _listening_socket(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listener.getsockname()[1]}/v1"
+        Server(config).run(sockets=[listener])
+
+
+def create_app(key: str | None = None, log: Log | None = None) -> Starlette:
+    """Give the ASGI application: the endpoint, and its description at `/openapi.json`."""
+    try:
+        import uvicorn  # noqa: F401 - belongs to the same extra
+        from starlette.applications import Starlette
+        from starlette.responses import Response
+        from starlette.routing import Route
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"this needs {error.name}, which is not installed", hint="pip install 'tovec[serve]'"
+        ) from None
+
+    description = orjson.dumps(described())
+
+    async def describe(_request: Request) -> Response:
+        return Response(description, media_type="application/json")
+
+    async def embed(request: Request) -> Response:
+        started = time.perf_counter()
+        reply, fault = await _answered(request, key)
+        if log is not None:
+            seconds = time.perf_counter() - started
+            path = request.scope["path"][:200]
+            name = reply.headers["x-request-id"]
+            log(Served(request.method, path, reply.status, seconds, name, fault))
+        return Response(reply.body, reply.status, dict(reply.headers))
+
+    class Every:
+        """All methods and paths: it is the endpoint that says 404 and 405."""
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            from starlette.requests import Request
+
+            response = await embed(Request(scope, receive))
+            await response(scope, receive, send)
+
+    @asynccontextmanager
+    async def loaded(_app: Starlette) -> AsyncIterator[None]:
+        endpoint.warm()
+        yield
+
+    routes = [Route("/openapi.json", describe), Route("/{path:path}", Every())]
+    return Starlette(routes=routes, lifespan=loaded)
+
+
+def described() -> dict[str, Any]:
+    """Give the endpoint's OpenAPI 3.1 description."""
+    description: dict[str, Any] = orjson.loads(DESCRIPTION.read_bytes())
+    description["info"]["version"] = __version__
+    return description
+
+
+async def _answered(request: Request, key: str | None) -> tuple[Reply, str]:
+    """Give the answer, and the name of the exception where it is a 500."""
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import ClientDisconnect
+
+    path = request.scope["path"]
+    headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in request.scope["headers"]}
+    try:
+        body = await _body(request)
+        call = partial(endpoint.answer, request.method, path, headers, body, key=key)
+        return await run_in_threadpool(call), ""
+    except endpoint.Refused as refused:
+        return endpoint.refusal(path, refused), ""
+    except ClientDisconnect:
+        gone = endpoint.Refused(400, "The body was cut short.")
+        return endpoint.refusal(path, gone), "ClientDisconnect"
+    except Exception as error:  # noqa: BLE001 - its words may hold the request's text: never shown
+        message = "The server had an error while it answered this request."
+        broken = endpoint.Refused(500, message, kind="internal_server_error")
+        return endpoint.refusal(path, broken), type(error).__name__
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body. What is over the cap is read too, but not kept: then the answer arrives."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > endpoint.MAX_BODY:
+            parts.clear()
+        else:
+            parts.append(part)
+    if size > endpoint.MAX_BODY:
+        raise endpoint.too_large()
+    return b"".join(parts)
+
+
+def _key(key_env: str | None, environ: Mapping[str, str]) -> str | None:
+    if key_env is None:
+        return None
+    key = environ.get(key_env, "").strip()
+    if not key:
+        raise UsageError(
+            f"the environment variable {key_env} holds no key",
+            hint=f"export {key_env}=..., or serve without a key",
+        )
+    return key
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """Bind the address. `port` 0: the system chooses, and the socket knows which."""
+    where = f"{host}:{port}"
+    if not 0 <= port <= 65_535:
+        raise UsageError("a port is a number from 0 to 65535", where=where)
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UsageError(
+            f"the address cannot be listened on: {error.strerror}",
+            where=where,
+            hint="choose another with --host and --port; port 0 takes any that is free",
+        ) from None

@@ -1,0 +1,214 @@
+"""Files that appear whole or not at all, and stay: the only module that fsyncs and renames.
+
+An output is written beside its place under a short temporary name, flushed, fsynced, closed with
+its errors checked, renamed, and the directory fsynced: after a crash at any moment the name holds
+the previous complete file, or none, or the new complete one. (The sequence of restic's local
+backend; the crash cases are numbers 100 to 111, 119, 123 and 179 of the fault catalogue.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from io import BufferedWriter, FileIO
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from tovec.errors import FileError, UsageError
+
+BUFFER = 1 << 20
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+_HINTS = {
+    errno.ENOSPC: "free some space, then run the same command again",
+    errno.EDQUOT: "the quota is used up: free some space, then run the same command again",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "choose a place that you may write to",
+    errno.EPERM: "choose a place that you may write to",
+    errno.EFBIG: "the file would be larger than this process or file system allows",
+    errno.EIO: "the disk failed: what it holds may be damaged",
+    errno.ENOENT: "make the directory first",
+}
+
+
+def fail(error: OSError, path: str | os.PathLike[str]) -> NoReturn:
+    """Raise the FileError that an OSError is to a user."""
+    number = error.errno or 0
+    raise FileError(
+        f"writing failed: {error.strerror or error}",
+        where=os.fspath(path),
+        hint=_HINTS.get(number, ""),
+    ) from None
+
+
+class OutputFile:
+    """A file, and those beside it, that become visible together when `commit` is called.
+
+    Satisfies `formats.interface.Sink`. Raises UsageError at once when the target exists and
+    `force` is not given, or is nothing that a file can replace.
+    """
+
+    seekable = True
+
+    def __init__(self, path: str, *, force: bool) -> None:
+        self._force = force
+        # A link is followed once: the file it names is replaced, the link stays.
+        self._path = Path(os.path.realpath(path))
+        self.name = self._path.name
+        self._beside: list[_Temporary] = []
+        self._refuse(self._path, path)
+        self._main = _Temporary(self._path)
+
+    @property
+    def file(self) -> BinaryIO:
+        """The file that is being written."""
+        return self._main.file
+
+    def beside(self, suffix: str) -> BinaryIO:
+        """Open a further file, named as the output plus `suffix`; it appears just before it."""
+        path = self._path.with_name(self._path.name + suffix)
+        self._refuse(path, str(path))
+        self._beside.append(_Temporary(path))
+        return self._beside[-1].file
+
+    def commit(self) -> None:
+        """Make everything durable, then visible; the output itself last."""
+        parts = [*self._beside, self._main]
+        try:
+            for part in parts:
+                part.sync()
+            for part in parts:
+                part.publish(replace=self._force)
+            sync_directory(self._path.parent)
+        except OSError as error:
+            self.discard()
+            if error.errno == errno.EEXIST:
+                raise _exists(str(self._path)) from None
+            fail(error, self._path)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        for part in (*self._beside, self._main):
+            part.remove()
+
+    def _refuse(self, path: Path, shown: str) -> None:
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            return  # not there, or not to be looked at: opening will say which
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+            raise UsageError(f"the output is {kind}", where=shown, hint="-o - writes to stdout")
+        if not self._force:
+            raise _exists(shown)
+
+
+def _exists(path: str) -> UsageError:
+    return UsageError("the output exists", where=path, hint="--force replaces it")
+
+
+class _Temporary:
+    """One file under a temporary name beside its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # A hash keeps the name short where the target's own is as long as names may be.
+        short = hashlib.blake2b(path.name.encode(errors="surrogateescape"), digest_size=6)
+        self._temporary = path.with_name(f".tovec-{short.hexdigest()}-{os.getpid()}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._remove_strays(short.hexdigest())
+            number = os.open(self._temporary, flags, 0o600)
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            fail(error, path)
+        self.file: BinaryIO = BufferedWriter(FileIO(number, "w"), BUFFER)
+
+    def _remove_strays(self, short: str) -> None:
+        """Remove what a killed run has left: temporary files that nobody holds a lock on."""
+        for stray in self._path.parent.glob(f".tovec-{short}-*.tmp"):
+            with contextlib.suppress(OSError):
+                number = os.open(stray, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    stray.unlink()
+                finally:
+                    os.close(number)
+
+    def sync(self) -> None:
+        """Write everything to the disk, and see the errors that only closing shows."""
+        self.file.flush()
+        os.fchmod(self.file.fileno(), 0o666 & ~_umask())
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+    def publish(self, *, replace: bool) -> None:
+        """Give the file its name; without `replace`, never over another that came meanwhile."""
+        if replace:
+            self._temporary.replace(self._path)
+            return
+        try:
+            os.link(self._temporary, self._path)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOENT):
+                raise
+            # A file system without hard links: look, then rename.
+            if self._path.exists():
+                raise FileExistsError(errno.EEXIST, "the output exists", str(self._path)) from None
+            self._temporary.replace(self._path)
+            return
+        self._temporary.unlink()
+
+    def remove(self) -> None:
+        """Close and remove, whatever has happened before."""
+        with contextlib.suppress(OSError):
+            # Closing would write what is buffered, for nothing.
+            self.file.detach().close()  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError, ValueError):
+            self.file.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable; file systems that cannot are left alone."""
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+    finally:
+        os.close(number)
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+class StandardOutput:
+    """stdout as a sink: nothing appears whole, nothing stands beside it."""
+
+    name = "-"
+    seekable = False
+
+    def __init__(self, number: int = 1) -> None:
+        self.file: BinaryIO = BufferedWriter(FileIO(number, "w", closefd=False), BUFFER)
+
+    def beside(self, suffix: str) -> BinaryIO:
+        """Refuse: there is no file beside a pipe."""
+        raise UsageError(f"stdout has no place for {suffix}", hint="name a file with -o")
+
+    def commit(self) -> None:
+        """Hand over what is left."""
+        self.file.flush()
+
+    def discard(self) -> None:
+        """Hand over what there is: what was written cannot be taken back."""
+        with contextlib.suppress(OSError):
+            self.file.flush()
