@@ -48,7 +48,8 @@ class Rows(Protocol):
         ...
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
     """A row that cannot be embedded, and why. `line` counts from 1 as an editor does."""
 
     source: str

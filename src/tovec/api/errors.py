@@ -189,7 +189,7 @@ def _by_status(refusal: Refusal) -> Action:
     return Action.PERSON
 
 
-def _said(body: bytes) -> dict[str, Any]:
+def _said(body: bytes | bytearray) -> dict[str, Any]:
     """Give message, code, type and param, from whichever shape the endpoint speaks."""
     try:
         answer = orjson.loads(body)

@@ -13,8 +13,8 @@ class Model(NamedTuple):
     """One model's facts; None is "not known". `price` is USD per million tokens."""
 
     id: str
-    providers: tuple[str, ...] = ()
-    dimensions: int | None = None
+    providers: tuple[str, ...] = ()  # the price is the first one's
+    dimensions: int | None = None  # of a vector when none are asked for
     item_tokens: int | None = None
     tokenizer: str | None = None
     price: float | None = None
@@ -22,6 +22,8 @@ class Model(NamedTuple):
     matryoshka: bool | None = None  # whether vectors may be cut and normalised again
     source: str = ""
     verified: bool = False
+    min_dimensions: int | None = None
+    max_dimensions: int | None = None  # None: `dimensions`
 
     @property
     def pages_per_dollar(self) -> float | None:
@@ -40,6 +42,12 @@ def load() -> dict[str, Model]:
     }
 
 
-def find(name: str) -> Model:
-    """Give what is known of a model; of an unknown one, nothing but its id."""
-    return load().get(name) or Model(name)
+def find(name: str, provider: str | None = None) -> Model:
+    """Give what is known of a model; of an unknown one, nothing but its id.
+
+    With a `provider`, the price is only given where it is that provider's own.
+    """
+    model = load().get(name) or Model(name)
+    if provider is None or model.providers[:1] == (provider,):
+        return model
+    return model._replace(price=None)

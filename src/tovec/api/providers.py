@@ -1,11 +1,12 @@
 """The providers: who answers where, with what limits and habits.
 
-Facts live in `providers.toml` with their source; a user's config adds or overrides rows.
+Facts live in `providers.toml` with their source; a user's config adds rows, or lays fields over
+these, under `[providers.NAME]`. A field that no provider has is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ from tovec.errors import UsageError
 from tovec.records import Limits
 
 TABLE = Path(__file__).parent / "providers.toml"
-WAYS_OUT = "-p local works offline without a key; -p NAME or OPENAI_API_KEY chooses an endpoint"
+_OFFLINE = "-p local works offline without a key"
+WAYS_OUT = f"{_OFFLINE}; -p NAME or OPENAI_API_KEY chooses an endpoint"
 
 
 class Provider(NamedTuple):
@@ -40,24 +42,23 @@ class Provider(NamedTuple):
     in_process: bool = False  # the embedded model
     docs: str = ""
     verified: bool = False
+    by_key: bool = True  # whether its key in the environment is reason enough to choose it
+    error_shape: str | None = None  # "openai", "aivene" (no code), "fastapi" (detail), "flat"
+    source: str = ""
+    unverified: tuple[str, ...] = ()  # fields of this row that were seen in no source
+    note: str = ""  # a habit that a user should know
 
 
-_STRINGS = {
-    "base_url",
-    "path",
-    "models_path",
-    "key_env",
-    "key_header",
-    "key_prefix",
-    "key_file",
-    "default_model",
-    "encoding_field",
-    "dimensions_field",
-    "docs",
-    "source",
+_OPTIONAL = {  # strings that "" takes away
+    *("base_url", "models_path", "key_env", "key_file", "default_model"),
+    *("encoding_field", "dimensions_field", "error_shape"),
 }
-_FLAGS = {"key_required", "base64", "token_inputs", "verified"}
+_STRINGS = {"path", "key_header", "key_prefix", "docs", "source", "note", *_OPTIONAL}
+_FLAGS = {"key_required", "base64", "token_inputs", "verified", "by_key"}
+_LISTS = {"key_command", "unverified"}
+_KNOWN = _STRINGS | _FLAGS | _LISTS | {"limits", "query"}
 _LIMITS = set(Limits._fields)
+_KEY_SOURCES = ("key_env", "key_command", "key_file")
 
 
 def load(overrides: Mapping[str, Mapping[str, object]] | None = None) -> dict[str, Provider]:
@@ -68,86 +69,117 @@ def load(overrides: Mapping[str, Mapping[str, object]] | None = None) -> dict[st
     import tomllib
 
     rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    table = {name: _row(Provider(name, None), row, shipped=True) for name, row in rows.items()}
+    table = {
+        name: _row(Provider(name, None, in_process=bool(row.pop("in_process", False))), row)
+        for name, row in rows.items()
+    }
     for name, changes in (overrides or {}).items():
         if not isinstance(changes, Mapping):
             raise UsageError(f"the config's providers.{name} must be a table")
-        # A provider that the user adds may well take no key: it is not asked for unless named.
-        bare = Provider(name, None, key_required="key_env" in changes)
-        table[name] = _row(table.get(name, bare), changes, shipped=False)
+        # A provider that the user adds may well take no key: it is asked for where one is named.
+        needed = any(source in changes for source in _KEY_SOURCES)
+        table[name] = _row(table.get(name) or Provider(name, None, key_required=needed), changes)
     return table
 
 
-def _row(base: Provider, row: Mapping[str, object], *, shipped: bool) -> Provider:
+def _row(base: Provider, row: Mapping[str, object]) -> Provider:
     changes: dict[str, Any] = {}
     for name, value in row.items():
         where = f"providers.{base.name}.{name}"
-        if name in _STRINGS and isinstance(value, str):
-            changes[name] = value or None  # an empty string takes a field away
+        if name not in _KNOWN:
+            raise _unknown(name, where, _KNOWN)
+        if name == "limits":
+            changes[name] = _limits(base.limits, value, where)
+        elif name in _STRINGS and isinstance(value, str):
+            changes[name] = None if not value and name in _OPTIONAL else value
         elif name in _FLAGS and isinstance(value, bool):
             changes[name] = value
-        elif name == "limits" and isinstance(value, Mapping):
-            changes[name] = _limits(base.limits, value, where)
-        elif name == "query" and isinstance(value, Mapping):
-            changes[name] = {str(key): str(item) for key, item in value.items()}
-        elif name == "key_command" and isinstance(value, list) and value:
-            changes[name] = tuple(map(str, value))
-        elif name == "in_process" and shipped:
-            changes[name] = bool(value)
+        elif name in _LISTS and isinstance(value, list) and value and _strings(value):
+            changes[name] = tuple(value)
+        elif name == "query" and isinstance(value, Mapping) and _strings(value.values()):
+            changes[name] = dict(value)
         else:
-            raise _mistake(name, where, _STRINGS | _FLAGS | {"limits", "query", "key_command"})
-    changes.pop("source", None)
+            raise _mistyped(where, name)
     return base._replace(**changes)
 
 
-def _limits(base: Limits, row: Mapping[str, object], where: str) -> Limits:
+def _strings(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _limits(base: Limits, row: object, where: str) -> Limits:
+    if not isinstance(row, Mapping):
+        raise _mistyped(where, "limits")
+    changes: dict[str, Any] = {}
     for name, value in row.items():
-        if name not in _LIMITS or type(value) is not int or value < 0:
-            raise _mistake(name, f"{where}.{name}", _LIMITS)
-    return base._replace(**{name: value or None for name, value in row.items()})  # type: ignore[arg-type]
+        if name not in _LIMITS:
+            raise _unknown(name, f"{where}.{name}", _LIMITS)
+        if type(value) is not int or value < 0:
+            raise _mistyped(f"{where}.{name}", "a limit")
+        changes[name] = value or None
+    return base._replace(**changes)
 
 
-def _mistake(name: str, where: str, known: set[str]) -> UsageError:
-    if name in known:
-        return UsageError("a field of the config has the wrong type", where=where)
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=1)
+def _unknown(name: str, where: str, known: Iterable[str]) -> UsageError:
     return UsageError(
         f"the config has a provider field that tovec does not know: {name}",
         where=where,
-        hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}",
+        hint=_nearest(name, known) or f"known: {', '.join(sorted(known))}",
+    )
+
+
+def _mistyped(where: str, name: str) -> UsageError:
+    wanted = {
+        "limits": f"a table of {', '.join(sorted(_LIMITS))}",
+        "a limit": "a whole number, 0 for none",
+        "query": "a table of strings",
+        **dict.fromkeys(_LISTS, "a list of strings, not empty"),
+        **dict.fromkeys(_FLAGS, "true or false"),
+        **dict.fromkeys(_STRINGS, "a string"),
+    }
+    return UsageError(
+        "a provider field in the config has the wrong type",
+        where=where,
+        hint=f"it must be {wanted[name]}",
     )
 
 
 def choose(
-    name: str | None, address: str | None, environ: Mapping[str, str], table: dict[str, Provider]
+    name: str | None,
+    address: str | None,
+    environ: Mapping[str, str],
+    table: Mapping[str, Provider],
 ) -> Provider:
     """Give the provider that was named, or the one whose key is set, OpenAI's first.
 
-    An address without a provider (`--base-url`) is a custom one, whose key is TOVEC_API_KEY: a
-    key meant for one provider is never sent to another address. Never a silent choice among
-    several.
+    `name` comes from the flag, TOVEC_PROVIDER or the config, in that order (`tovec.settings`). An
+    `address` without a provider (`--base-url`) is a custom one, whose key is TOVEC_API_KEY: a key
+    meant for one provider is never sent to another address. Never a silent choice among several.
     Raises UsageError with the ways out.
     """
     if name is not None:
         if name in table:
             return table[name]
-        import difflib
-
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(table)}"
-        raise UsageError(f"there is no provider {name!r}", hint=hint)
+        hint = f"{_nearest(name, table)} `tovec models --providers` lists all; {_OFFLINE}"
+        raise UsageError(f"there is no provider {name!r}", hint=hint.strip())
     if address is not None:
-        return Provider("custom", None, key_env="TOVEC_API_KEY", key_required=False)
-    if "OPENAI_API_KEY" in environ:
+        return table["custom"]
+    ready = [one for one in table.values() if one.by_key and environ.get(one.key_env or "")]
+    if environ.get("OPENAI_API_KEY"):
         return table["openai"]
-    ready = [one for one in table.values() if one.key_env and one.key_env in environ]
     if len(ready) == 1:
         return ready[0]
     if ready:
-        names = ", ".join(one.name for one in ready)
+        names = ", ".join(f"{one.name} ({one.key_env})" for one in ready)
         raise UsageError(
-            f"keys of several providers are set: {names}", hint="choose one with -p NAME"
+            f"keys of several providers are set: {names}",
+            hint=f"-p NAME chooses one; {_OFFLINE}",
         )
     raise UsageError("no provider is chosen, and no known API key is set", hint=WAYS_OUT)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {near[0]}?" if near else ""

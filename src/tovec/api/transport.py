@@ -79,20 +79,17 @@ class HttpxTransport:
         await self._client.aclose()
 
 
-async def _body(response: httpx.Response, cap: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
+async def _body(response: httpx.Response, cap: int) -> bytes | bytearray:
+    body = bytearray()
     async for part in response.aiter_raw():
-        parts.append(part)
-        size += len(part)
-        if size > cap:
+        body += part
+        if len(body) > cap:
             raise TransportFailure("ambiguous", "too large", f"the answer exceeds {cap:,} bytes")
-    body = b"".join(parts)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     return body if encoding in ("identity", "") else _inflated(body, encoding, cap)
 
 
-def _inflated(body: bytes, encoding: str, cap: int) -> bytes:
+def _inflated(body: bytes | bytearray, encoding: str, cap: int) -> bytes:
     """Decode an answer that is compressed although that was not asked for, bounded and whole."""
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise TransportFailure("ambiguous", "encoding", f"the answer is encoded as {encoding[:40]}")

@@ -34,13 +34,15 @@ def encode(inputs: Inputs, fields: Mapping[str, object]) -> bytes:
     return orjson.dumps({"input": inputs, **body})
 
 
-def decode(body: bytes, count: int) -> Decoded:
+def decode(body: bytes | bytearray, count: int) -> Decoded:
     """Give the vectors of an answer to `count` inputs.
 
     Raises BadAnswer naming what is wrong with it.
     """
     try:
-        answer = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
+        if body.startswith(b"\xef\xbb\xbf"):
+            body = body[3:]
+        answer = orjson.loads(body)
     except ValueError:
         said = "an HTML page" if body.lstrip()[:1] == b"<" else "not JSON, or cut short"
         raise BadAnswer(f"the answer is {said}") from None
@@ -63,7 +65,7 @@ def decode(body: bytes, count: int) -> Decoded:
     return Decoded(vectors, model if isinstance(model, str) else "", _usage(answer.get("usage")))
 
 
-def error_of(body: bytes) -> bool:
+def error_of(body: bytes | bytearray) -> bool:
     """Say whether a body under status 200 is an error object all the same."""
     if b'"error"' not in body[:4096]:
         return False

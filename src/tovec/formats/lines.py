@@ -16,7 +16,7 @@ from tovec.formats.rows import PlainRows
 from tovec.formats.source import chunks, records, shown
 from tovec.records import Block, Problem
 
-BLOCK_ROWS = 2048  # a block's vectors are held until it is whole
+BLOCK_ROWS = 512  # a block's vectors are held until it is whole
 MAX_RECORD = 100 << 20  # bytes of one line
 
 

@@ -20,7 +20,7 @@ from tovec.formats.interface import Sink, VectorMeta, WriteOptions
 from tovec.formats.vectors import EMBEDDING, as_stored
 from tovec.records import Rows
 
-GROUP_BYTES = 32 << 20  # of vectors in a row group
+GROUP_BYTES = 16 << 20  # of vectors in a row group
 GROUP_ROWS = 65_536
 
 
@@ -97,7 +97,7 @@ def _opened(sink: Sink, schema: Any, meta: VectorMeta) -> Any:
         sink.file,
         schema.with_metadata(facts),
         compression=compression,
-        use_dictionary=others,
+        use_dictionary=False,  # texts do not repeat; what does, zstd finds
         write_statistics=others,
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAUSE = 0.05  # seconds without input after which a request goes out as it is
 READ_AHEAD = 4  # blocks
-WINDOW = 2  # requests sent or waiting to be written, for each that may be under way
+WINDOW = 4  # requests that may wait to be written, beside those that may be under way
 
 T = TypeVar("T")
 Prepare = Callable[[Block], Prepared]
@@ -84,9 +84,12 @@ async def over_network(
 ) -> None:
     """Embed blocks with up to `concurrency` requests under way, rows written in input order."""
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     assembly = Assembly()
-    window = asyncio.Semaphore(WINDOW * concurrency)
+    loop = asyncio.get_running_loop()
+    writer = ThreadPoolExecutor(1)  # one thread, so that its memory is used again
+    window = asyncio.Semaphore(WINDOW + concurrency)
     order: asyncio.Queue[tuple[Request, asyncio.Task[Answer]] | None] = asyncio.Queue()
 
     async def send_all(group: asyncio.TaskGroup) -> None:
@@ -110,7 +113,7 @@ async def over_network(
         while (sent := await order.get()) is not None:
             request, task = sent
             for finished in assembly.fill(await task, len(request)):
-                await asyncio.to_thread(write, finished)
+                await loop.run_in_executor(writer, write, finished)
             window.release()
 
     try:
@@ -119,6 +122,8 @@ async def over_network(
             group.create_task(write_all())
     except BaseExceptionGroup as failed:
         raise _first(failed) from None
+    finally:
+        writer.shutdown(wait=True)
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -64,8 +63,7 @@ class Refused(Exception):  # noqa: N818 - it describes a request
         self.headers = headers or {}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request that has passed every check: its texts, and their tokens as a bill counts them."""
 
     texts: list[str]

@@ -198,10 +198,14 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         raise UsageError("a port is a number from 0 to 65535", where=where)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise UsageError(
             f"the address cannot be listened on: {error.strerror}",
             where=where,
             hint="choose another with --host and --port; port 0 takes any that is free",
         ) from None
+    # Connections inherit it. asyncio leaves them as they are when the socket is not its own, and
+    # each answer of two packets would wait 40 ms for the client's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
