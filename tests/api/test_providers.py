@@ -1,4 +1,4 @@
-"""The provider table: complete, overridable with typos refused, and a choice that is never silent."""
+"""The provider table: complete, overridable, typos refused, and no choice made in silence."""
 
 import re
 import tomllib
@@ -173,7 +173,7 @@ def test_a_new_row_needs_a_key_only_where_it_names_one():
     [
         ({"base_ulr": "http://x"}, "providers.mine.base_ulr", "did you mean base_url?"),
         ({"in_process": True}, "providers.mine.in_process", "known: "),
-        ({"api_key": "sk-1"}, "providers.mine.api_key", "did you mean key_env?|known: "),
+        ({"api_key": "sk-1"}, "providers.mine.api_key", "name key_env, key_command, key_file"),
         ({"limits": {"item": 5}}, "providers.mine.limits.item", "did you mean items?"),
         ({"limits": {"items": -1}}, "providers.mine.limits.items", "a whole number"),
         ({"limits": {"items": True}}, "providers.mine.limits.items", "a whole number"),
@@ -192,7 +192,7 @@ def test_a_mistake_in_a_row_is_refused_by_name(row, where, hint):
     with pytest.raises(UsageError) as error:
         providers.load({"mine": row})
     assert error.value.where == where
-    assert any(part in error.value.hint for part in hint.split("|"))
+    assert hint in error.value.hint
     assert "sk-1" not in str(vars(error.value))
 
 

@@ -336,7 +336,9 @@ def test_errors_on_nugens_route_have_fastapis_shape():
 KEY = "sk-local-é-1"  # a key is compared as bytes: one that is not ASCII must not crash
 
 
-@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer ", "Basic x", "Bearer wrong", KEY])
+@pytest.mark.parametrize(
+    "given", [None, "", "Bearer", "Bearer ", f"Basic {KEY}", "Bearer wrong", KEY]
+)
 @pytest.mark.parametrize("path", [endpoint.EMBEDDINGS, "/v1/models", f"/v1/models/{MODEL_ID}"])
 def test_a_missing_or_wrong_key_is_401_and_is_not_repeated(given, path):
     """seed 002: 401 authentication_error, missing or invalid API key."""

@@ -224,7 +224,7 @@ def go_duration(seconds: float) -> str:
     return f"{hours}h{text}" if hours else text
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - it is an answer
     """A request that the endpoint answers with an error object."""
 
     def __init__(self, status: int, message: str, **more: Any) -> None:
@@ -420,7 +420,9 @@ class Loopback:
 
     def _fault(self, number: int, inputs: list[Input]) -> Fault | None:
         chance = self._random.random()
-        return next((one for one in self.faults if one.hits(number, inputs, self.age, chance)), None)
+        return next(
+            (one for one in self.faults if one.hits(number, inputs, self.age, chance)), None
+        )
 
     def _check(self, asked: dict[str, Any], inputs: list[Input], tokens: int, size: int) -> None:
         if None in asked.values():
@@ -639,7 +641,8 @@ class _Connection(asyncio.Protocol):
             return
         first, *lines = bytes(self.buffer[:end]).decode("latin-1").split("\r\n")
         headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
         }
         size = int(headers.get("content-length", 0))
         if len(self.buffer) < end + 4 + size:
@@ -723,7 +726,7 @@ class _Connection(asyncio.Protocol):
                 self._write(status, out, body)
 
 
-# As a process --------------------------------------------------------------------------------------
+# As a process ------------------------------------------------------------------------------------
 
 
 class Process:

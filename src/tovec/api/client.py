@@ -1,14 +1,16 @@
 """Requests to vectors: the one place that retries, halves, negotiates and gives up.
 
-Kinds of failure and their bounds follow the retry policy of the reliability notes, section (c):
-surely unpaid ones are bounded by time alone, refusals by 8 attempts, ambiguous ones by 4.
+What is tried again, how often, and what comes after, is `errors.Rule`; when it may go out is the
+governor's. Follows the retry policy of the reliability notes, section (c).
 """
 
 from __future__ import annotations
 
+import re
+import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,55 +18,68 @@ from numpy.typing import NDArray
 from tovec.api import headers, wire
 from tovec.api.endpoint import Endpoint, shown
 from tovec.api.errors import (
+    AMBIGUOUS,
+    BAD_ANSWER,
+    FOREIGN,
     Action,
     BadAnswer,
     Refusal,
+    Rule,
     TransportFailure,
     classify,
     hint,
     request_id,
 )
-from tovec.api.governor import Governor
+from tovec.api.governor import Governor, Ticket
 from tovec.api.interface import Call, Reply, Transport
 from tovec.api.keys import Secret
 from tovec.errors import LaterError, PersonError
 from tovec.events import Answered, Note, Observer, Retried, Sent, Split, ignore
 from tovec.records import Answer, Inputs, Limits, Request, Usage
 
-AMBIGUOUS_ATTEMPTS = 4
-REFUSED_ATTEMPTS = 8
 START_ATTEMPTS = 3  # connections tried before anything has worked
 MAX_WAIT = 600.0  # seconds a server may ask for; more is "run again later"
-FIRST_REFUSED = 3  # single inputs refused before any success: it is the settings, not the inputs
+FIRST_REFUSED = 3  # refused before any success: it is the settings, not the inputs
+MOST_SPLITS = 200  # to find single bad inputs, or a twentieth of all requests
+KEY_SECONDS = 5.0  # until a key is known to all of an endpoint's machines
+FIRST_CAP = 64 << 20  # bytes of an answer, while the vectors' dimensions are not known
+LONGEST = 600.0  # seconds for one attempt
 
 
 class _Refused(Exception):  # noqa: N818 - control flow inside this module
     """A request that is not accepted as it is; smaller parts of it may be."""
 
-    def __init__(self, reason: str, cause: str, refusal: Refusal | None = None) -> None:
+    def __init__(self, reason: str, cause: str, *, words: str = "", size: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.cause = cause
-        self.refusal = refusal
+        self.words = words  # the endpoint's own
+        self.size = size  # whether it is the request's size, from which a limit is learned
+
+
+class _Outgrown(Exception):  # noqa: N818 - the same
+    """A request that waited while a limit was learned which it exceeds."""
 
 
 class _Attempts:
-    """What one request has been through."""
+    """What one request has been through; `seen` counts the successes at its last failure."""
 
     def __init__(self) -> None:
+        self.seen: int | None = None
         self.sent = 0
-        self.ambiguous = 0
-        self.refused = 0
-        self.throttled = 0
+        self.spent = 0
         self.stale = False
-        self.last: object = None
-        self.equal = 0
+        self.encoding: str | None = None  # asked for last
+        self.resized = False  # whether dimensions were asked for last
+        self.stretch = 1.0  # of the deadline
+        self._last: object = None
+        self._equal = 0
 
     def same_again(self, fingerprint: object) -> bool:
         """Count equal failures in a row; say whether this was at least the second."""
-        self.equal = self.equal + 1 if fingerprint == self.last else 1
-        self.last = fingerprint
-        return self.equal >= 2
+        self._equal = self._equal + 1 if fingerprint == self._last else 1
+        self._last = fingerprint
+        return self._equal >= 2
 
 
 class Client:
@@ -102,7 +117,12 @@ class Client:
         self._clock = clock
         self._latency = 0.0
         self._successes = 0
-        self._refused_first = 0
+        self._sent = 0
+        self._good: str | list[int] | None = None  # an input that has had its vector
+        self._splits = 0
+        self._hopeless = 0
+        self._width = 0  # dimensions as they are received
+        self._doubles = False  # whether base64 holds float64 (fault 44)
         self._noted: set[str] = set()
         self._ask_dimensions = endpoint.provider.dimensions_field is not None
         provider = endpoint.provider
@@ -118,10 +138,7 @@ class Client:
         Raises PersonError or LaterError when the endpoint cannot be used (any more); an input
         that it refuses by itself is in the answer's `refused`.
         """
-        try:
-            return await self._whole(request)
-        except _Refused as refused:
-            return await self._in_parts(request, refused)
+        return await self._embed(request)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -139,59 +156,91 @@ class Client:
         except TransportFailure as failure:
             raise self._gone(failure) from None
         if reply.status != 200:
-            raise self._person(classify(reply))
+            refusal = self._refusal(reply)
+            if refusal.rule.action is Action.RETRY and reply.status not in (401, 403):
+                raise self._later(str(refusal))
+            raise self._person(refusal)
         try:
             listed = orjson.loads(reply.body)
         except ValueError:
             listed = None
-        data = listed.get("data") if isinstance(listed, dict) else listed
+        data = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
         if not isinstance(data, list):
             raise PersonError("the list of models is not one", where=shown(call.url))
         return [item for item in data if isinstance(item, dict)]
 
     # One request as it is ---------------------------------------------------------------------
 
+    async def _embed(self, request: Request) -> Answer:
+        """Give the answer to a request, or to the parts in which it is accepted."""
+        if not self._fits(request):
+            if len(request) > 1:
+                return await self._in_parts(request)
+            why = f"it needs about {request.tokens:,} tokens, more than a minute has room for"
+            return self._refused_alone(why)
+        try:
+            return await self._whole(request)
+        except _Outgrown:
+            return await self._in_parts(request)
+        except _Refused as refused:
+            self._take_to_heart(request, refused)
+            if len(request) == 1:
+                return self._refused_alone(refused.reason)
+            self._observe(Split(len(request), refused.cause))
+            return await self._in_parts(request)
+
     async def _whole(self, request: Request) -> Answer:
         attempts = _Attempts()
         while True:
-            await self._governor.admit(request.tokens)
+            ticket = await self._governor.admit(request.tokens)
+            if len(request) > 1 and not self._fits(request):
+                self._governor.release(ticket)  # a limit has been learned while it waited
+                raise _Outgrown
             attempts.sent += 1
+            attempts.encoding, attempts.resized = self._encodings[0], self._ask_dimensions
+            self._sent += 1
             self._observe(Sent(len(request), request.tokens, attempts.sent))
             started = self._clock()
             try:
-                reply = await self._transport.send(self._call(request.inputs))
-                answer = self._believed(reply, request, self._clock() - started)
-                if answer is not None:
-                    return answer
-                delay = self._after_refusal(classify(_as_error(reply)), reply, attempts)
+                reply = await self._transport.send(self._call(request.inputs, attempts.stretch))
+                seconds = self._clock() - started
+                if reply.status == 200 and not wire.error_of(reply.body):
+                    decoded = wire.decode(reply.body, len(request))
+                    vectors = await self._undoubled(decoded.vectors, request)
+                    return self._believed(decoded._replace(vectors=vectors), reply, request,
+                                          ticket, seconds)  # fmt: skip
+                if 200 < reply.status < 300:
+                    raise BadAnswer(f"the answer has status {reply.status}")
+                delay = await self._after_refusal(reply, request, ticket, attempts)
             except TransportFailure as failure:
-                delay = self._after_failure(failure, attempts)
+                delay = await self._after_failure(failure, request, ticket, attempts)
             except BadAnswer as bad:
-                delay = self._after_bad_answer(bad, attempts)
+                delay = await self._after_bad_answer(bad, request, ticket, attempts)
             finally:
-                self._governor.release()
+                self._governor.release(ticket)
             if delay:
                 import asyncio
 
                 await asyncio.sleep(delay)
 
-    def _call(self, inputs: Inputs) -> Call:
+    def _call(self, inputs: Inputs, stretch: float, encoding: str | None = "") -> Call:
         endpoint, provider = self.endpoint, self.endpoint.provider
         fields: dict[str, object] = {"model": endpoint.model}
         if endpoint.dimensions is not None and self._ask_dimensions:
             fields[str(provider.dimensions_field)] = endpoint.dimensions
         if provider.encoding_field is not None:
-            fields[provider.encoding_field] = self._encodings[0]
+            fields[provider.encoding_field] = self._encodings[0] if encoding == "" else encoding
         fields["user"] = endpoint.user
         body = wire.encode(inputs, {**fields, **endpoint.extra})
-        width = self.dimensions or 4096
+        # Enough for numbers written in full; vectors are received wider than they are cut here.
+        cap = (64 << 10) + len(inputs) * (self._width * 32 + 512) if self._width else FIRST_CAP
         return Call(
             "POST",
             endpoint.url,
             {**self._headers(), "content-type": "application/json"},
             body,
-            self._deadline(len(inputs)),
-            (64 << 10) + len(inputs) * (width * 32 + 512),
+            self._deadline(len(inputs), stretch),
+            cap,
         )
 
     def _headers(self) -> dict[str, str]:
@@ -207,41 +256,67 @@ class Client:
             found[provider.key_header.lower()] = provider.key_prefix + self._key.reveal()
         return found
 
-    def _deadline(self, items: int) -> float:
+    def _deadline(self, items: int, stretch: float) -> float:
         if self._timeout is not None:
             return self._timeout
-        return max(30.0, min(600.0, 20.0 + 0.25 * items + 6 * self._latency))
+        usual = max(30.0, min(LONGEST, 20.0 + 0.25 * items + 6 * self._latency))
+        return min(LONGEST, usual * stretch)
 
     # What came back ---------------------------------------------------------------------------
 
-    def _believed(self, reply: Reply, request: Request, seconds: float) -> Answer | None:
-        """Give the answer if there is one; None for a refusal; BadAnswer for what is neither."""
-        if reply.status != 200 or wire.error_of(reply.body):
-            return None
-        decoded = wire.decode(reply.body, len(request))
+    def _believed(
+        self, decoded: wire.Decoded, reply: Reply, request: Request, ticket: Ticket, seconds: float
+    ) -> Answer:
         vectors = self._sized(decoded.vectors)
-        self._same_model(decoded.model)
+        model = self._blotted(decoded.model)
+        self._same_model(model)
         self._successes += 1
+        if self._good is None or len(request.inputs[0]) < len(self._good):
+            self._good = request.inputs[0]
         self._latency += (seconds - self._latency) * (0.2 if self._latency else 1.0)
-        identity = request_id(reply.headers)
+        identity = self._blotted(request_id(reply.headers))
         self._governor.succeeded(
+            ticket,
             headers.rates(reply.headers, time.time()),
             estimate=request.tokens,
             actual=decoded.usage.prompt_tokens,
+            seconds=seconds,
         )
         self._observe(
             Answered(len(request), decoded.usage.prompt_tokens, seconds, identity or None)
         )
         return Answer(
             vectors,
-            decoded.model or self.endpoint.model,
+            model or self.endpoint.model,
             decoded.usage,
             (identity,) if identity else (),
         )
 
+    async def _undoubled(
+        self, vectors: NDArray[np.float32], request: Request
+    ) -> NDArray[np.float32]:
+        """Give vectors that came as base64 of float64, read as such (fault 44).
+
+        What looks like that is checked once, with one input asked for as numbers.
+        """
+        if self.endpoint.provider.in_process or not wire.like_float64(vectors):
+            return vectors
+        if not self._doubles and self._successes == 0:
+            try:
+                one = await self._transport.send(self._call(request.inputs[:1], 1.0, "float"))
+                width = wire.decode(one.body, 1).vectors.shape[1] if one.status == 200 else 0
+            except (TransportFailure, BadAnswer):
+                width = 0
+            if width * 2 == vectors.shape[1]:
+                self._doubles = True
+                self._encodings = ["float"]
+                self._note("the endpoint's base64 holds float64: numbers are asked for instead")
+        return vectors.view("<f8").astype(np.float32) if self._doubles else vectors
+
     def _sized(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give the vectors in the dimensions that were asked for; they never change in a job."""
         wanted, found = self.endpoint.dimensions, vectors.shape[1]
+        self._width = max(self._width, found)
         if wanted is not None and found > wanted:
             if not self._matryoshka:
                 raise PersonError(
@@ -249,7 +324,7 @@ class Client:
                     where=shown(self.endpoint.url),
                     hint="leave --dimensions out, or choose a model whose vectors may be cut",
                 )
-            self._note(f"the endpoint ignores --dimensions: its {found} are cut to {wanted} here")
+            self._note(f"the endpoint does not take --dimensions: {found} are cut to {wanted} here")
             vectors = cut(vectors, wanted)
         elif wanted is not None and found < wanted:
             raise PersonError(
@@ -264,115 +339,181 @@ class Client:
         return vectors
 
     def _same_model(self, model: str) -> None:
-        if self.model is None:
-            self.model = model
-        elif model != self.model:
+        self.model = self.model or model or None
+        if model and model != self.model:
             raise PersonError(
                 f"the endpoint answers with the model {model!r}, before with {self.model!r}",
                 where=shown(self.endpoint.url),
                 hint="vectors of two models must not mix; name a fixed version with -m",
             )
 
+    def _refusal(self, reply: Reply) -> Refusal:
+        """Give the refusal that a reply is, the key taken out of whatever the endpoint says."""
+        found = classify(_as_error(reply))
+        return found._replace(
+            message=self._blotted(found.message),
+            code=self._blotted(found.code),
+            kind=self._blotted(found.kind),
+            param=self._blotted(found.param),
+            request_id=self._blotted(found.request_id),
+        )
+
     # What to do about it ----------------------------------------------------------------------
 
-    def _after_refusal(self, refusal: Refusal, reply: Reply, attempts: _Attempts) -> float:
+    async def _after_refusal(
+        self, reply: Reply, request: Request, ticket: Ticket, attempts: _Attempts
+    ) -> float:
         """Give the seconds to wait before the next attempt, or raise what ends the request."""
+        refusal = self._refusal(reply)
         asked = headers.retry_after(reply.headers, time.time())
-        match refusal.action:
+        rule = refusal.rule
+        if refusal.status in (401, 403):
+            if not self._successes:
+                raise self._person(refusal)
+            asked = max(asked or 0.0, KEY_SECONDS)
+        match rule.action:
             case Action.PERSON:
                 raise self._person(refusal)
             case Action.THROTTLE:
-                return self._throttled(refusal, asked, attempts)
+                asked = headers.wait_in(refusal.message) if asked is None else asked
+                return self._throttled(refusal, reply, asked, ticket, attempts)
             case Action.SMALLER:
-                raise _Refused(str(refusal), "too large", refusal)
+                self._fail_if_ours(refusal)
+                raise _Refused(str(refusal), "too large", words=refusal.message, size=True)
             case Action.ISOLATE:
-                if self._negotiated(refusal):
+                if self._negotiated(refusal, attempts):
                     return 0.0
-                raise _Refused(str(refusal), "not accepted", refusal)
-        ambiguous = refusal.action is Action.AMBIGUOUS
-        self._governor.failed(cost=5 if ambiguous else 1)
-        same = attempts.same_again(refusal.fingerprint)
-        if same and self._successes:
-            # Others succeed: some servers fail on one bad text, always (faults 69 and 76).
-            raise _Refused(str(refusal), f"HTTP {refusal.status}", refusal)
-        return self._again(
-            attempts, str(refusal.status), str(refusal), asked, ambiguous=ambiguous, base=0.5
-        )
+                self._fail_if_ours(refusal)
+                raise _Refused(str(refusal), "not accepted", words=refusal.message)
+        self._governor.failed(ticket, cost=1)
+        return await self._again(request, attempts, rule, str(refusal.status), str(refusal),
+                           refusal.fingerprint, asked, refusal)  # fmt: skip
 
-    def _throttled(self, refusal: Refusal, asked: float | None, attempts: _Attempts) -> float:
-        attempts.throttled += 1
+    def _throttled(
+        self,
+        refusal: Refusal,
+        reply: Reply,
+        asked: float | None,
+        ticket: Ticket,
+        attempts: _Attempts,
+    ) -> float:
         if asked is not None and asked > MAX_WAIT:
-            raise self._later(f"the endpoint asks to wait {asked:,.0f} s: {refusal}")
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + asked))
+            raise self._later(f"the endpoint asks to wait {asked:,.0f} s, until {when}: {refusal}")
+        seen = headers.rates(reply.headers, time.time())
+        delay = self._governor.throttled(ticket, seen, asked)
         if self._governor.exhausted() or self._out_of_retries(attempts):
             raise self._later(f"throttled for too long: {refusal}")
-        delay = self._governor.throttled(asked, attempts.throttled)
         self._observe(Retried("429", str(refusal), delay, attempts.sent, maybe_paid=False))
-        return delay
+        return 0.0  # the governor makes it wait, with all others
 
-    def _after_failure(self, failure: TransportFailure, attempts: _Attempts) -> float:
+    async def _after_failure(
+        self, failure: TransportFailure, request: Request, ticket: Ticket, attempts: _Attempts
+    ) -> float:
+        detail = self._blotted(failure.detail)
         if failure.kind == "fatal":
-            raise PersonError(failure.detail, where=shown(self.endpoint.url))
+            raise self._gone(failure)
         if failure.kind == "stale" and not attempts.stale:
             attempts.stale = True
-            self._observe(Retried("stale", failure.detail, 0.0, attempts.sent, maybe_paid=False))
+            self._observe(Retried("stale", detail, 0.0, attempts.sent, maybe_paid=False))
             return 0.0
         if failure.kind == "not_sent":
-            self._governor.failed(cost=0)
-            if self._successes == 0 and attempts.sent >= START_ATTEMPTS:
-                raise self._gone(failure)
-            if self._governor.exhausted() or self._out_of_retries(attempts):
+            self._governor.failed(ticket, cost=0, overload=failure.cause == "files")
+            early = self._successes == 0 and attempts.sent >= START_ATTEMPTS
+            if early or self._governor.exhausted() or self._out_of_retries(attempts):
                 raise self._gone(failure)
             delay = self._governor.backoff(attempts.sent, base=0.25, cap=15.0)
-            self._observe(
-                Retried(failure.cause, failure.detail, delay, attempts.sent, maybe_paid=False)
-            )
+            self._observe(Retried(failure.cause, detail, delay, attempts.sent, maybe_paid=False))
             return delay
-        self._governor.failed(cost=5)
-        if attempts.same_again(failure.cause) and self._successes and failure.cause != "timeout":
-            raise _Refused(failure.detail, failure.cause)
-        return self._again(attempts, failure.cause, failure.detail, None, ambiguous=True, base=1.0)
+        slow = failure.cause == "timeout"
+        self._governor.failed(ticket, cost=5, overload=slow)
+        attempts.stretch *= 1.5 if slow else 1.0
+        rule = FOREIGN if failure.kind == "foreign" else AMBIGUOUS
+        return await self._again(request, attempts, rule, failure.cause, detail, failure.cause)
 
-    def _after_bad_answer(self, bad: BadAnswer, attempts: _Attempts) -> float:
-        self._governor.failed(cost=5)
-        if attempts.ambiguous:  # surely paid: one more try, then smaller parts
-            raise _Refused(str(bad), "bad answer")
-        return self._again(attempts, "bad answer", str(bad), None, ambiguous=True, base=1.0)
+    async def _after_bad_answer(
+        self, bad: BadAnswer, request: Request, ticket: Ticket, attempts: _Attempts
+    ) -> float:
+        self._governor.failed(ticket, cost=5)
+        rule = FOREIGN if bad.foreign else BAD_ANSWER
+        # Its second time is its last in any case, so that "equal" has nothing to add.
+        return await self._again(request, attempts, rule, "bad answer", str(bad), object())
 
-    def _again(
+    async def _again(
         self,
+        request: Request,
         attempts: _Attempts,
+        rule: Rule,
         cause: str,
         detail: str,
-        asked: float | None,
-        *,
-        ambiguous: bool,
-        base: float,
+        fingerprint: object,
+        asked: float | None = None,
+        refusal: Refusal | None = None,
     ) -> float:
-        if ambiguous:
-            attempts.ambiguous += 1
-        else:
-            attempts.refused += 1
-        if (
-            attempts.ambiguous >= AMBIGUOUS_ATTEMPTS
-            or attempts.refused >= REFUSED_ATTEMPTS
-            or self._out_of_retries(attempts)
-            or self._governor.exhausted()
-            or (asked is not None and asked > MAX_WAIT)
-        ):
-            raise self._later(f"given up after {attempts.sent} attempts: {detail}")
-        tries = attempts.ambiguous + attempts.refused
-        delay = self._governor.backoff(tries, base=base, cap=30.0, floor=asked)
-        self._observe(Retried(cause, detail, delay, attempts.sent, maybe_paid=ambiguous))
+        """Give the delay before the next attempt; raise what comes after the last one."""
+        moving = attempts.seen is not None and self._successes > attempts.seen
+        attempts.seen = self._successes
+        attempts.spent += 1
+        same = attempts.same_again(fingerprint) and len(request) > 1
+        if asked is not None and asked > MAX_WAIT:
+            raise self._later(f"the endpoint asks to wait {asked:,.0f} s: {detail}")
+        if self._governor.exhausted():
+            raise self._later(f"no success for too long: {detail}")
+        last = attempts.spent >= rule.attempts
+        if (same or last) and rule.then is Action.LATER and self._good is not None:
+            # Some servers fail on one bad text, always (faults 69 and 76); others are down.
+            if moving or await self._alive():
+                raise _Refused(detail, cause)
+            attempts.spent, last = 0, False
+        if last or self._out_of_retries(attempts):
+            self._give_up(attempts, rule, cause, detail, refusal)
+        base = 0.5 if refusal is not None else 1.0
+        delay = self._governor.backoff(attempts.spent, base=base, cap=30.0, floor=asked)
+        self._observe(Retried(cause, detail, delay, attempts.sent, maybe_paid=rule.maybe_paid))
         return delay
+
+    def _give_up(
+        self,
+        attempts: _Attempts,
+        rule: Rule,
+        cause: str,
+        detail: str,
+        refusal: Refusal | None,
+    ) -> NoReturn:
+        if rule.then is Action.PERSON:
+            if refusal is not None:
+                raise self._person(refusal)
+            raise PersonError(
+                f"the endpoint's answers cannot be used: {detail}",
+                where=shown(self.endpoint.url),
+                hint="check that the address is that of an OpenAI-compatible endpoint",
+            )
+        if rule.then is Action.ISOLATE:
+            raise _Refused(detail, cause)
+        raise self._later(f"given up after {attempts.sent} attempts: {detail}")
+
+    async def _alive(self) -> bool:
+        """Ask again for an input that has had its vector: what fails is then the other request."""
+        assert self._good is not None
+        try:
+            reply = await self._transport.send(self._call([self._good], 1.0))  # type: ignore[arg-type]
+            alive = reply.status == 200 and len(wire.decode(reply.body, 1).vectors) == 1
+        except (TransportFailure, BadAnswer):
+            alive = False
+        if alive:
+            self._governor.recovered()
+        return alive
 
     def _out_of_retries(self, attempts: _Attempts) -> bool:
         return self._max_retries is not None and attempts.sent > self._max_retries
 
-    def _negotiated(self, refusal: Refusal) -> bool:
+    def _negotiated(self, refusal: Refusal, attempts: _Attempts) -> bool:
         """Drop a field that the endpoint does not know, if there is another way without it."""
         words = f"{refusal.param} {refusal.message}".lower()
         provider = self.endpoint.provider
         if provider.encoding_field and provider.encoding_field in words:
+            if self._encodings[0] != attempts.encoding:
+                return True  # another request has learned it meanwhile
             if len(self._encodings) > 1:
                 dropped = self._encodings.pop(0)
                 then = self._encodings[0] or "its default"
@@ -380,95 +521,120 @@ class Client:
                     f"the endpoint refuses encoding_format={dropped}: {then} instead", "info"
                 )
                 return True
-            return False
+            raise self._person(refusal)
         if provider.dimensions_field and provider.dimensions_field in words:
-            if self._ask_dimensions and self._matryoshka and self.endpoint.dimensions:
+            if self._matryoshka and self.endpoint.dimensions and attempts.resized:
                 self._ask_dimensions = False
                 return True
             if self.endpoint.dimensions:
                 raise self._person(refusal)
         return False
 
-    # Halving ----------------------------------------------------------------------------------
+    def _fail_if_ours(self, refusal: Refusal) -> None:
+        """Raise where the refusal names a field of every request: no input is to blame."""
+        ours = {"model", "user", *self.endpoint.extra}
+        if refusal.param.removeprefix("body.") in ours:
+            raise self._person(refusal)
 
-    async def _in_parts(self, request: Request, refused: _Refused) -> Answer:
-        """Send the halves of what is refused whole, down to the input that is to blame."""
-        size = len(request)
-        if refused.cause == "too large":
-            self._learn_limit(request, refused)
-        if size == 1:
-            return self._refuse_alone(refused)
-        self._observe(Split(size, refused.cause))
-        half = size // 2
-        tokens = [request.tokens * half // size]
-        tokens.append(request.tokens - tokens[0])
+    # Parts ------------------------------------------------------------------------------------
+
+    def _fits(self, request: Request) -> bool:
+        """Say whether a request is within the limits that are known by now."""
+        limits, most, many = self.limits, self._governor.most_tokens, len(request) > 1
+        return (
+            (most is None or request.tokens <= most)
+            and (limits.items is None or len(request) <= limits.items)
+            and (not many or limits.tokens is None or request.tokens <= limits.tokens)
+            and (not many or limits.body_bytes is None or request.tokens * 4 <= limits.body_bytes)
+        )
+
+    async def _in_parts(self, request: Request) -> Answer:
+        """Embed the parts of a request that is not accepted whole, down to single inputs."""
+        size, most = len(request), self.limits.items
+        step = most if most is not None and most < size else -(-size // 2)
+        weights = [len(one) for one in request.inputs]
+        whole = sum(weights) or 1
         parts = [
-            await self.embed(Request(part, estimate))
-            for part, estimate in zip(
-                (request.inputs[:half], request.inputs[half:]), tokens, strict=True
+            Request(
+                request.inputs[start : start + step],
+                max(1, request.tokens * sum(weights[start : start + step]) // whole),
             )
+            for start in range(0, size, step)
         ]
-        return joined(parts, (half, size - half))
+        answers = await _all([self._embed(part) for part in parts])
+        return joined(answers, [len(part) for part in parts])
 
-    def _refuse_alone(self, refused: _Refused) -> Answer:
+    def _take_to_heart(self, request: Request, refused: _Refused) -> None:
+        """Learn a limit from a refusal, or raise where refusals have become too many."""
+        if refused.size:
+            if len(request) > 1:
+                self._learn_limit(request, refused.words)
+            return
         if not self._successes:
-            self._refused_first += 1
-            if self._refused_first >= FIRST_REFUSED or (
-                refused.refusal is not None and refused.cause == "bad answer"
+            self._hopeless += 1
+            if self._hopeless >= FIRST_REFUSED and (
+                len(request) == 1 or refused.cause == "bad answer"
             ):
                 raise PersonError(
                     f"nothing that was sent is accepted: {refused.reason}",
                     where=shown(self.endpoint.url),
                     hint="check the model and the options, such as --dimensions and --extra",
                 )
+        self._splits += len(request) > 1
+        if self._splits > max(MOST_SPLITS, self._sent // 20):
+            raise PersonError(
+                f"too many inputs are refused, the last with: {refused.reason}",
+                where=shown(self.endpoint.url),
+                hint="look at the rejected rows; what is done so far is kept",
+            )
+
+    def _refused_alone(self, reason: str) -> Answer:
         nothing = np.empty((0, self.dimensions or 0), np.float32)
-        return Answer(nothing, self.model or "", Usage(), (), (), ((0, refused.reason),))
+        return Answer(nothing, self.model or "", Usage(), (), (), ((0, reason),))
 
-    def _learn_limit(self, request: Request, refused: _Refused) -> None:
-        import re
-
+    def _learn_limit(self, request: Request, words: str) -> None:
         size, limits = len(request), self.limits
-        words = refused.refusal.message if refused.refusal else ""
-        if size == 1:
-            return
-        about_items = re.search(r"batch|input|item|array|text", words, re.I)
-        if about_items and not re.search(r"token|byte|payload|body", words, re.I):
-            named = [int(n) for n in re.findall(r"\b\d{1,6}\b", words) if 0 < int(n) < size]
-            learned = limits._replace(items=min(limits.items or size, *named, size // 2 or 1))
-            if named:
-                learned = limits._replace(items=max(named))
+        named = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", words)]
+        if re.search(r"token", words, re.I):
+            fitting = [number for number in named if 0 < number < request.tokens]
+            tokens = max(fitting, default=max(1, request.tokens // 2))
+            learned = limits._replace(tokens=min(limits.tokens or tokens, tokens))
+            what = f"{learned.tokens:,} tokens"
+        elif re.search(r"batch|input|item|array|text", words, re.I):
+            fitting = [number for number in named if 0 < number < size]
+            items = max(fitting, default=max(1, size // 2))
+            learned = limits._replace(items=min(limits.items or items, items))
+            what = f"{learned.items:,} inputs"
         else:
-            half = max(1, request.tokens * 4 // 2)
+            half = max(1, request.tokens * 2)
             learned = limits._replace(body_bytes=min(limits.body_bytes or half, half))
+            what = f"about {learned.body_bytes:,} bytes"
         if learned != limits:
             self.limits = learned
-            self._note("the endpoint takes less in one request than was sent: learned", "info")
+            self._note(f"the endpoint takes {what} in one request", "info")
 
     # Words ------------------------------------------------------------------------------------
 
     def _person(self, refusal: Refusal) -> PersonError:
-        return PersonError(
-            self._blotted(str(refusal)), where=shown(self.endpoint.url), hint=hint(refusal)
-        )
+        return PersonError(str(refusal), where=shown(self.endpoint.url), hint=hint(refusal))
 
     def _later(self, what: str) -> LaterError:
         return LaterError(
-            self._blotted(what),
-            where=shown(self.endpoint.url),
-            hint="run the same command again later",
+            what, where=shown(self.endpoint.url), hint="run the same command again later"
         )
 
     def _gone(self, failure: TransportFailure) -> LaterError | PersonError:
+        where, detail = shown(self.endpoint.url), self._blotted(failure.detail)
         if failure.kind == "fatal":
-            return PersonError(failure.detail, where=shown(self.endpoint.url))
+            return PersonError(detail, where=where)
         return LaterError(
-            f"the endpoint cannot be reached: {failure.detail}",
-            where=shown(self.endpoint.url),
+            f"the endpoint cannot be reached: {detail}",
+            where=where,
             hint="check the address and the network, then run the same command again",
         )
 
     def _blotted(self, text: str) -> str:
-        return text if self._key is None else self._key.blot(text)
+        return text if self._key is None or not text else self._key.blot(text)
 
     def _note(self, text: str, level: str = "warning") -> None:
         if text not in self._noted:
@@ -476,12 +642,23 @@ class Client:
             self._observe(Note(text, level))
 
 
+async def _all(works: list[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+    """Give what all works give: side by side in an event loop, one by one where there is none."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is None:
+        return [await work for work in works]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # what came after came because of it
+    return [task.result() for task in tasks]
+
+
 def _as_error(reply: Reply) -> Reply:
     """Give an error object under status 200 the status that its code means (fault 35)."""
     if reply.status != 200:
         return reply
-    import re
-
     found = re.search(rb'"(?:code|status)"\s*:\s*"?([45]\d\d)\b', reply.body[:4096])
     return reply._replace(status=int(found[1]) if found else 500)
 
@@ -497,7 +674,7 @@ def cut(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     return result
 
 
-def joined(parts: list[Answer], sizes: tuple[int, ...]) -> Answer:
+def joined(parts: list[Answer], sizes: list[int]) -> Answer:
     """Give the answers to consecutive parts of a request as one."""
     kept: list[int] = []
     refused: list[tuple[int, str]] = []

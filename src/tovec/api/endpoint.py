@@ -42,8 +42,9 @@ def resolve(provider: Provider, settings: Settings, default_model: str | None = 
             hint="name one with -m ID; `tovec models` lists those that tovec knows",
         )
     for name, value in (("--model", model), ("--user", settings.user or "")):
-        if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        if _has_control(value):
             raise UsageError(f"{name} holds a control character")
+    _check_extra(settings.extra)
     if settings.encoding_format not in (None, "base64", "float"):
         raise UsageError(
             f"--encoding-format takes base64 or float, not {settings.encoding_format!r}"
@@ -62,6 +63,22 @@ def resolve(provider: Provider, settings: Settings, default_model: str | None = 
         user=settings.user,
         extra=settings.extra,
     )
+
+
+_OWN_OPTIONS = ("model", "dimensions", "encoding_format", "user")
+
+
+def _check_extra(extra: Mapping[str, object]) -> None:
+    for name, value in extra.items():
+        if name == "input" or name in _OWN_OPTIONS:
+            option = "the texts themselves" if name == "input" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"--extra cannot set {name}", hint=f"that is for {option}")
+        if any(_has_control(word) for word in (name, value) if isinstance(word, str)):
+            raise UsageError("--extra holds a control character")
+
+
+def _has_control(text: str) -> bool:
+    return any(ord(character) < 32 or ord(character) == 127 for character in text)
 
 
 def _joined(base: str, path: str) -> str:

@@ -26,7 +26,8 @@ class TransportFailure(Exception):  # noqa: N818 - it is not an error of the pro
     """No answer came. `cause` is a fixed short word, `detail` for a user.
 
     kind: "not_sent" (surely unpaid), "stale" (an idle connection had been closed: try a new one),
-    "ambiguous" (may have been worked on and billed), "fatal" (trying again cannot help).
+    "ambiguous" (may have been worked on and billed), "foreign" (an answer that no endpoint gives:
+    beyond its cap, or in an encoding nobody asked for), "fatal" (trying again cannot help).
     """
 
     def __init__(self, kind: str, cause: str, detail: str) -> None:
@@ -37,25 +38,41 @@ class TransportFailure(Exception):  # noqa: N818 - it is not an error of the pro
 
 
 class BadAnswer(Exception):  # noqa: N818 - the same
-    """An answer under status 200 that cannot be right: it is never turned into vectors."""
+    """An answer under status 200 that cannot be right: it is never turned into vectors.
+
+    `foreign`: it is not even an endpoint that answers, such as a proxy's login page.
+    """
+
+    def __init__(self, what: str, *, foreign: bool = False) -> None:
+        super().__init__(what)
+        self.foreign = foreign
 
 
 class Action(Enum):
     """What the policy does with a refusal."""
 
-    RETRY = "retry"  # the server's trouble: 8 attempts
-    AMBIGUOUS = "ambiguous"  # perhaps worked on: 4 attempts
+    RETRY = "retry"  # send it again, `Rule.attempts` times in all
     THROTTLE = "throttle"  # all requests wait; not counted as an attempt
     SMALLER = "smaller"  # too much in one request: halve it, remember the limit
     ISOLATE = "isolate"  # some input is not accepted: halve until it is found
     PERSON = "person"  # key, permission, billing, address, model
+    LATER = "later"  # only as what comes after the last attempt
+
+
+class Rule(NamedTuple):
+    """One row of the retry table: what to do, how often in all, and then what."""
+
+    action: Action
+    attempts: int = 1
+    then: Action = Action.LATER
+    maybe_paid: bool = False
 
 
 class Refusal(NamedTuple):
     """An endpoint's no, whatever its shape."""
 
     status: int
-    action: Action
+    rule: Rule
     message: str
     code: str = ""
     kind: str = ""  # the endpoint's own error type
@@ -73,6 +90,30 @@ class Refusal(NamedTuple):
         return self.status, self.code, re.sub(r"\d", "", self.message)[:80]
 
 
+AMBIGUOUS = Rule(Action.RETRY, 4, maybe_paid=True)
+BAD_ANSWER = Rule(Action.RETRY, 2, Action.ISOLATE, maybe_paid=True)
+FOREIGN = Rule(Action.RETRY, 2, Action.PERSON, maybe_paid=True)
+
+_PERSON, _ISOLATE, _SMALLER = Rule(Action.PERSON), Rule(Action.ISOLATE), Rule(Action.SMALLER)
+_THROTTLE = Rule(Action.THROTTLE)
+_UNAVAILABLE = Rule(Action.RETRY, 8)
+_BROKEN = Rule(Action.RETRY, 5, maybe_paid=True)
+_ORIGIN_TLS = Rule(Action.RETRY, 2, Action.PERSON)
+_RULES = {
+    **dict.fromkeys((501, 505, 511), _PERSON),
+    **dict.fromkeys((502, 503, 520, 521, 522, 523, 529), _UNAVAILABLE),
+    **dict.fromkeys((408, 504, 524), AMBIGUOUS),
+    **dict.fromkeys((525, 526, 530), _ORIGIN_TLS),
+    400: _ISOLATE,
+    401: Rule(Action.RETRY, 2, Action.PERSON),  # a new key takes seconds to be known everywhere;
+    403: Rule(Action.RETRY, 2, Action.PERSON),  # the client does not retry these before a success
+    409: Rule(Action.RETRY, 3),
+    413: _SMALLER,
+    422: _ISOLATE,
+    424: Rule(Action.RETRY, 2, Action.ISOLATE),
+    425: Rule(Action.RETRY, 4),
+    429: _THROTTLE,
+}
 _BILLING = {
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -86,14 +127,17 @@ _BILLING = {
     "budget_exceeded",
 }
 _BUDGET = re.compile(r"budget has been exceeded|exceeded your current quota", re.I)
-_THROTTLE = re.compile(r"rate.?limit|too many requests|throttl", re.I)
-_TOO_LARGE = re.compile(r"request too large.*limit\D*\d+.*requested\D*\d+", re.I | re.S)
-_SMALLER = re.compile(
-    r"per request|batch.?size|not be larger than|too many inputs|array too long"
+_RATE = re.compile(r"rate.?limit|too many requests|throttl", re.I)
+_OVER = re.compile(r"request too large.*?limit\D*([\d,]+).*?requested\D*([\d,]+)", re.I | re.S)
+_SIZE = re.compile(
+    r"per request|batch.?size|not be larger than|too many inputs|array too long|input' is too long"
     r"|max(imum)? ?(allowed )?(batch|number of inputs)|at most \d+ (inputs|items|texts)"
-    r"|max_tokens_per_request|payload too large|body too large|too large to process",
+    r"|max_tokens_per_request|payload too large|body too large|split into more batches",
     re.I,
 )
+# Answers of 500 that the same input will always meet: it is too long, or its vector is not finite.
+_ALWAYS = re.compile(r"too large to process|physical batch|unsupported value: NaN", re.I)
+_OURS = {"model_not_found", "invalid_model", "unsupported_model"}
 _HINTED = {
     401: "check the key; `tovec models --providers` names the variable each provider reads",
     402: "the account has no credit or has met a spending limit",
@@ -109,28 +153,26 @@ def classify(reply: Reply) -> Refusal:
     said = _said(reply.body)
     refusal = Refusal(
         reply.status,
-        Action.PERSON,
+        _PERSON,
         _text(said.get("message")) or _snippet(reply),
         _text(said.get("code")),
         _text(said.get("type")),
         _text(said.get("param")),
         request_id(reply.headers),
     )
-    action = _action(refusal, reply.headers.get("x-should-retry", ""))
-    return Refusal(
-        refusal.status,
-        action,
-        refusal.message,
-        refusal.code,
-        refusal.kind,
-        refusal.param,
-        refusal.request_id,
-    )
+    rule = _rule(refusal)
+    # The endpoint knows best whether trying again helps, but for money and for being too fast.
+    match reply.headers.get("x-should-retry", "").strip().lower():
+        case "false" if rule.action is Action.RETRY:
+            rule = _PERSON if rule.then is Action.PERSON else _ISOLATE
+        case "true" if rule.action in (Action.ISOLATE, Action.PERSON) and not billing(refusal):
+            rule = Rule(Action.RETRY, 2, rule.action)
+    return refusal._replace(rule=rule)
 
 
 def hint(refusal: Refusal) -> str:
     """Give the next step for a refusal that needs a person."""
-    if _is_billing(refusal):
+    if billing(refusal):
         return _HINTED[402]
     if 300 <= refusal.status < 400:
         return "redirects are not followed: name the final address with --base-url or --url"
@@ -145,7 +187,8 @@ def request_id(headers: Mapping[str, str]) -> str:
     return ""
 
 
-def _is_billing(refusal: Refusal) -> bool:
+def billing(refusal: Refusal) -> bool:
+    """Say whether money is the reason: no waiting helps, and 429 does not mean "slower" here."""
     return (
         refusal.status == 402
         or refusal.code in _BILLING
@@ -154,39 +197,22 @@ def _is_billing(refusal: Refusal) -> bool:
     )
 
 
-def _action(refusal: Refusal, should_retry: str) -> Action:
-    if _is_billing(refusal):
-        return Action.PERSON
-    action = _by_status(refusal)
-    if should_retry == "false" and action in (Action.RETRY, Action.AMBIGUOUS):
-        return Action.ISOLATE if refusal.status < 500 else Action.PERSON
-    if should_retry == "true" and action in (Action.ISOLATE, Action.PERSON):
-        return Action.AMBIGUOUS
-    return action
-
-
-def _by_status(refusal: Refusal) -> Action:
-    status, words = refusal.status, f"{refusal.code} {refusal.message}"
-    match status:
-        case 429 if _TOO_LARGE.search(words):
-            return Action.SMALLER
-        case 429:
-            return Action.THROTTLE
-        case 400 | 404 if _THROTTLE.search(words):
-            return Action.THROTTLE
-        case 413:
-            return Action.SMALLER
-        case 400 | 422 if _SMALLER.search(words):
-            return Action.SMALLER
-        case 400 | 422 | 424:
-            return Action.ISOLATE
-        case 408 | 409 | 425 | 504 | 524:
-            return Action.AMBIGUOUS
-        case 501 | 505 | 511:
-            return Action.PERSON
-        case _ if status >= 500:
-            return Action.RETRY
-    return Action.PERSON
+def _rule(refusal: Refusal) -> Rule:
+    status, words = refusal.status, f"{refusal.code} {refusal.kind} {refusal.message}"
+    if billing(refusal):
+        return _PERSON
+    if status == 429 and (found := _OVER.search(words)):
+        limit, asked = (int(number.replace(",", "")) for number in found.groups())
+        return _SMALLER if asked > limit else _THROTTLE
+    if status in (400, 404) and _RATE.search(words):
+        return _THROTTLE
+    if status in (400, 422) and _SIZE.search(words):
+        return _SMALLER
+    if status in (400, 422) and (refusal.code in _OURS or refusal.param == "model"):
+        return _PERSON
+    if status >= 500 and _ALWAYS.search(words):
+        return _ISOLATE
+    return _RULES.get(status, _PERSON if status < 500 else _BROKEN)
 
 
 def _said(body: bytes | bytearray) -> dict[str, Any]:

@@ -1,19 +1,22 @@
 """One governor for all requests of a process: rates, a shared pause, concurrency, retry budget.
 
-Requests are admitted first come, first served, so that a large one is never starved. Rates follow
-the generic cell rate algorithm (ITU-T I.371): one theoretical arrival time for requests, one for
-tokens. Concurrency grows by doubling until the endpoint first objects, then by one a round and
-down by a third (AIMD). Clock and randomness come from outside, so that tests run hours in
-milliseconds. Nothing here suspends while a slot is free, and asyncio is imported only to wait.
+Requests are admitted first come, first served, so that a large one is never starved. Three things
+bound them: the user's own limits, never exceeded in any minute; the endpoint's, kept as a mirror
+of its own count from what each answer's headers say; and a number of requests under way, which
+doubles each round until the endpoint first objects, then grows by one a round and shrinks by a
+third (AIMD). Source: the reliability notes, (a3) and (c).
+
+Clock and randomness come from outside, so that tests run hours in milliseconds. Nothing here
+suspends while a slot is free, and asyncio is imported only to wait.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tovec.api.headers import Rates
 
@@ -22,30 +25,135 @@ if TYPE_CHECKING:
 
 DEFAULT_CONCURRENCY = 16
 START_CONCURRENCY = 4
-BURST_SECONDS = 1.0  # of each rate may be used at once
-MAX_RESET = 60.0  # seconds to wait on an exhausted remainder; a longer reset is not believed
+MINUTE = 60.5  # seconds: requests do not all take equally long to arrive
+MAX_RESET = 60.0  # seconds to wait on a window that is used up; a longer reset is not believed
 BUDGET = 100.0  # retries that may be spent at once ...
 BUDGET_GAIN = 0.1  # ... and what each success gives back: a tenth of the requests in the long run
 CIRCUIT = 5  # failures in a row after which one request probes for all
 PROBE_DELAYS = (5.0, 10.0, 20.0, 40.0, 60.0)
-GIVE_UP_AFTER = 900.0  # seconds without any success
+GIVE_UP_AFTER = 900.0  # seconds of trouble without any success
+SLOW = 2.0  # seconds: an answer faster than this is no sign of a queue at the endpoint
+FOREVER = float("inf")
 
 
-@dataclass(slots=True)
-class _Rate:
-    """A rate a minute as a theoretical arrival time."""
+class Ticket(NamedTuple):
+    """The leave to send one request: what it was charged, and when."""
 
-    per_minute: float | None
-    arrival: float = 0.0
+    tokens: float
+    at: float
+    known: bool  # whether the endpoint's limits were known then
 
-    def wait(self, now: float) -> float:
-        if self.per_minute is None:
+
+class _Own:
+    """The user's limit: never more in any minute, whatever the endpoint would allow."""
+
+    def __init__(self, limit: float | None) -> None:
+        self.limit = limit
+        self._spent: deque[tuple[float, float]] = deque()
+        self._sum = 0.0
+
+    def wait(self, now: float, amount: float) -> float:
+        if self.limit is None:
             return 0.0
-        return self.arrival - now - BURST_SECONDS
+        while self._spent and self._spent[0][0] <= now - MINUTE:
+            self._sum -= self._spent.popleft()[1]
+        over = self._sum + min(amount, self.limit) - self.limit
+        if over <= 1e-6:
+            return 0.0
+        for at, spent in self._spent:
+            over -= spent
+            if over <= 1e-6:
+                return at + MINUTE - now
+        return MINUTE
 
     def take(self, now: float, amount: float) -> None:
-        if self.per_minute is not None:
-            self.arrival = max(self.arrival, now) + amount * 60 / self.per_minute
+        if self.limit is not None:
+            self._spent.append((now, amount))
+            self._sum += amount
+
+
+class _Mirror:
+    """The endpoint's limit, as its headers let one reckon what it has counted.
+
+    A bucket that refills steadily (OpenAI's) says as `reset` the time until it is full; anything
+    else is taken for a window that ends then. What answers under way do not show yet is known
+    here; what other programs take is learned from how much faster than expected it shrinks.
+    """
+
+    def __init__(self) -> None:
+        self.limit: float | None = None
+        self.paced = False  # no more than a second's worth at once
+        self._level = 0.0
+        self._at = 0.0
+        self._open = 0.0
+        self._ends: float | None = None
+        self._foreign = 0.0  # a second
+        self._drift = 0.0
+        self._drift_since = 0.0
+
+    def _settle(self, now: float) -> None:
+        if self.limit is None:
+            return
+        if self._ends is None:
+            self._level += (self.limit / 60 - self._foreign) * (now - self._at)
+        elif now >= self._ends:
+            self._level, self._ends = self.limit - self._open, now + MINUTE
+        self._level = min(self._level, self.limit)
+        self._at = now
+
+    def wait(self, now: float, amount: float) -> float:
+        if self.limit is None:
+            return 0.0
+        self._settle(now)
+        amount = min(amount, self.limit)
+        if self.paced:
+            self._level = min(self._level, max(amount, self.limit / 60))
+        if self._level >= amount - 1e-6:
+            return 0.0
+        if self._ends is not None:
+            return self._ends - now
+        return (amount - self._level) / (self.limit / 60 - self._foreign)
+
+    def take(self, amount: float) -> None:
+        self._open += amount
+        self._level -= amount
+
+    def end(self, amount: float) -> None:
+        self._open -= amount
+
+    def learn(
+        self, now: float, limit: int | None, left: int | None, reset: float | None, charged: float
+    ) -> None:
+        """Take over what an answer says; `charged` is its own part of what is under way."""
+        if limit is None or limit <= 0:
+            return
+        if self.limit is None:
+            self.limit, self._at, self._drift_since = float(limit), now, now
+            self._level = limit - self._open
+        self._settle(now)
+        self.limit = float(limit)
+        if left is None:
+            return
+        left = min(left, limit)
+        if reset is not None:
+            full = (limit - left) * 60 / limit
+            steady = abs(reset - full) <= 0.2 * full + 1.0
+            self._ends = None if steady else now + min(reset, MAX_RESET) + 0.05
+        # What is under way may have been counted there already, or not.
+        least, most = left - (self._open - charged), float(left)
+        believed = min(max(self._level, least), most)
+        self._drift += self._level - believed
+        self._level = believed
+        if now - self._drift_since >= 2.0:
+            self._foreign += 0.5 * self._drift / (now - self._drift_since)
+            self._foreign = min(max(self._foreign, 0.0), 0.9 * self.limit / 60)
+            self._drift, self._drift_since = 0.0, now
+
+    def refused(self, now: float, amount: float, hint: float) -> None:
+        """Take a 429: there is room for `amount` only once `hint` seconds have passed."""
+        if self.limit is not None and self._ends is None:
+            self._settle(now)
+            self._level = min(self._level, amount - hint * self.limit / 60)
 
 
 class Governor:
@@ -62,132 +170,197 @@ class Governor:
         randomness: Callable[[], float] = random.random,
     ) -> None:
         self.concurrency = concurrency
+        self.under_way = 0
         self._clock = clock
         self._random = randomness
-        self._requests = _Rate(rpm)
-        self._tokens = _Rate(tpm)
+        self._own_requests, self._own_tokens = _Own(rpm), _Own(tpm)
+        self._requests, self._tokens = _Mirror(), _Mirror()
+        self._ratio = 1.0  # tokens counted by the endpoint, to our estimate
         self._limit = float(min(START_CONCURRENCY, concurrency))
-        self._under_way = 0
-        self._not_before = 0.0
         self._doubling = True
-        self._clean = 0
-        self._last_cut = float("-inf")
+        self._fastest = FOREVER
+        self._not_before = 0.0
+        self._last_cut = -FOREVER
+        self._throttled_at = -FOREVER
+        self._throttles = 0
         self._failures = 0
+        self._opened: float | None = None  # when the circuit was last set to probing
         self._budget = BUDGET
         self._give_up_after = give_up_after
-        self._last_success: float | None = None
+        self._trouble: float | None = None  # since when nothing has succeeded
+        self._waiting = 0
         self._turn: asyncio.Lock | None = None
         self._changed: asyncio.Event | None = None
 
-    async def admit(self, tokens: int) -> None:
+    @property
+    def most_tokens(self) -> float | None:
+        """Give the most tokens that any minute has room for, or None: no limit is known."""
+        known = [one for one in (self._own_tokens.limit, self._tokens.limit) if one is not None]
+        return min(known) / max(1.0, self._ratio) if known else None
+
+    @property
+    def probing(self) -> bool:
+        """Say whether the endpoint seems down, so that one request at a time asks again."""
+        return self._opened is not None
+
+    # Admission --------------------------------------------------------------------------------
+
+    async def admit(self, tokens: int) -> Ticket:
         """Wait until a request of so many tokens may go out, and count it as under way."""
-        if self._turn is None or not self._turn.locked():
-            if self._last_success is None:
-                self._last_success = self._clock()  # the job's start
-            if self._wait() <= 0:
-                self._take(tokens)
-                return
+        if not self._waiting and self._wait(tokens) <= 0:
+            return self._take(tokens)
         import asyncio
 
-        if self._turn is None:
+        if self._turn is None or self._changed is None:
             self._turn, self._changed = asyncio.Lock(), asyncio.Event()
-        changed = self._changed
-        assert changed is not None
-        async with self._turn:  # a Lock is first come, first served
-            while (wait := self._wait()) > 0:
-                changed.clear()
-                try:
-                    async with asyncio.timeout(None if wait == float("inf") else wait):
-                        await changed.wait()
-                except TimeoutError:
-                    continue
-            self._take(tokens)
+        self._waiting += 1
+        try:
+            async with self._turn:  # a Lock is first come, first served
+                while (wait := self._wait(tokens)) > 0:
+                    self._changed.clear()
+                    try:
+                        async with asyncio.timeout(None if wait == FOREVER else wait + 0.001):
+                            await self._changed.wait()
+                    except TimeoutError:
+                        continue
+                return self._take(tokens)
+        finally:
+            self._waiting -= 1
 
-    def _wait(self) -> float:
+    def _wait(self, tokens: int) -> float:
         """Give the seconds until a request may go out: 0 now, infinity when one must end first."""
-        if self._under_way >= max(1, int(self._limit)):
-            return float("inf")
-        now = self._clock()
-        return max(self._not_before - now, self._requests.wait(now), self._tokens.wait(now), 0.0)
+        if self.under_way >= max(1, int(self._limit)):
+            return FOREVER
+        now, amount = self._clock(), self._charge(tokens)
+        return max(
+            self._not_before - now,
+            self._own_requests.wait(now, 1),
+            self._own_tokens.wait(now, amount),
+            self._requests.wait(now, 1),
+            self._tokens.wait(now, amount),
+        )
 
-    def _take(self, tokens: int) -> None:
-        now = self._clock()
-        self._under_way += 1
-        self._requests.take(now, 1)
-        self._tokens.take(now, tokens)
+    def _charge(self, tokens: int) -> float:
+        # Where the endpoint itself says what is left, an estimate too low would be the mistake.
+        return tokens * (self._ratio if self._tokens.limit is None else max(1.0, self._ratio))
 
-    def release(self) -> None:
-        """Count a request as ended, however it ended."""
-        self._under_way -= 1
+    def _take(self, tokens: int) -> Ticket:
+        now, amount = self._clock(), self._charge(tokens)
+        self.under_way += 1
+        self._own_requests.take(now, 1)
+        self._own_tokens.take(now, amount)
+        self._requests.take(1)
+        self._tokens.take(amount)
+        known = self._requests.limit is not None or self._tokens.limit is not None
+        return Ticket(amount, now, known)
+
+    def release(self, ticket: Ticket) -> None:
+        """Count a request as ended, however it ended; after what it taught has been said."""
+        self.under_way -= 1
+        self._requests.end(1)
+        self._tokens.end(ticket.tokens)
         self._wake()
 
-    def succeeded(self, rates: Rates, *, estimate: int, actual: int | None) -> None:
-        """Learn from a good answer: what it says of rates, and what it really counted."""
+    # Lessons ----------------------------------------------------------------------------------
+
+    def succeeded(
+        self, ticket: Ticket, rates: Rates, *, estimate: int, actual: int | None, seconds: float
+    ) -> None:
+        """Learn from a good answer: what it says of rates, what it counted, how long it took."""
         now = self._clock()
-        self._last_success = now
-        self._failures = 0
+        self.recovered()
+        self._throttles = 0
         self._budget = min(BUDGET, self._budget + BUDGET_GAIN)
-        self._learn(rates, now)
-        if actual is not None and self._tokens.per_minute is not None:
-            self._tokens.arrival += (actual - estimate) * 60 / self._tokens.per_minute
-        self._clean += 1
-        if self._under_way * 2 >= self._limit and self._clean >= self._limit:
-            self._clean = 0
-            grown = self._limit * 2 if self._doubling else self._limit + 1
-            self._limit = min(float(self.concurrency), grown)
+        if actual is not None and estimate > 0:
+            seen = min(4.0, max(0.25, actual / estimate))
+            self._ratio += (seen - self._ratio) * 0.2
+            self._own_tokens.take(now, actual - ticket.tokens)
+        self._learn(ticket, rates, now)
+        self._grow(seconds)
         self._wake()
 
-    def _learn(self, rates: Rates, now: float) -> None:
-        for rate, limit, left, reset in (
-            (self._requests, rates.limit_requests, rates.remaining_requests, rates.reset_requests),
-            (self._tokens, rates.limit_tokens, rates.remaining_tokens, rates.reset_tokens),
-        ):
-            if limit is not None and (rate.per_minute is None or limit < rate.per_minute):
-                rate.per_minute = float(limit)
-                rate.arrival = max(rate.arrival, now)
-            if left == 0 and reset:
+    def recovered(self) -> None:
+        """Take the endpoint for well again: it has answered."""
+        if self._opened is not None:
+            self._opened, self._doubling = None, True
+            self._limit = min(2.0, float(self.concurrency))
+            self._not_before = min(self._not_before, self._clock())
+        self._failures = 0
+        self._trouble = None
+        self._wake()
+
+    def _learn(self, ticket: Ticket, rates: Rates, now: float) -> None:
+        kinds = (
+            (self._requests, 1.0, rates.limit_requests, rates.remaining_requests,
+             rates.reset_requests),
+            (self._tokens, ticket.tokens, rates.limit_tokens, rates.remaining_tokens,
+             rates.reset_tokens),
+        )  # fmt: skip
+        for mirror, charged, limit, left, reset in kinds:
+            mirror.learn(now, limit, left, reset, charged)
+            if limit is None and left == 0 and reset:
                 self._not_before = max(self._not_before, now + min(reset, MAX_RESET))
 
-    def throttled(self, hint: float | None, attempt: int) -> float:
+    def _grow(self, seconds: float) -> None:
+        self._fastest = min(seconds, self._fastest * 1.01)
+        if self.under_way * 2 < self._limit or seconds > max(SLOW, 4 * self._fastest):
+            return  # more would not be used, or would only wait at the endpoint
+        self._limit += 1.0 if self._doubling else 1.0 / self._limit
+        self._limit = min(float(self.concurrency), self._limit)
+
+    def throttled(self, ticket: Ticket, rates: Rates, hint: float | None) -> float:
         """Make every request wait after a 429; give the seconds. A hint is a floor."""
         now = self._clock()
+        self._trouble = now if self._trouble is None else self._trouble
         self._spend(1)
-        self._cut(now)
-        delay = self.backoff(attempt, base=1.0, cap=60.0, floor=hint)
-        if hint is not None or attempt > 1:
-            self._not_before = max(self._not_before, now + delay)
+        if ticket.at >= self._throttled_at:  # not one more answer to the same burst
+            self._throttles += 1
+            self._throttled_at = now
+            self._cut(now)
+        if hint is not None and self._throttles <= 1:  # the endpoint knows best, once
+            delay = hint * (1 + self._random() / 10)
+        else:
+            delay = self.backoff(self._throttles, base=2.0, cap=60.0, floor=hint)
+        self._learn(ticket, rates, now)
+        for mirror, amount in ((self._requests, 1.0), (self._tokens, ticket.tokens)):
+            mirror.paced = mirror.paced or ticket.known
+            mirror.refused(now, amount, hint or 0.0)
+        self._not_before = max(self._not_before, now + delay)
         return delay
 
-    def failed(self, *, cost: float) -> None:
+    def failed(self, ticket: Ticket, *, cost: float, overload: bool = False) -> None:
         """Count a failure; after CIRCUIT of them in a row only one request at a time probes."""
         now = self._clock()
+        self._trouble = now if self._trouble is None else self._trouble
         self._spend(cost)
+        if overload:
+            self._cut(now)
+        if self._opened is not None and ticket.at < self._opened:
+            return  # it left before the circuit opened, and says nothing new
         self._failures += 1
         if self._failures >= CIRCUIT or self._budget <= 0:
             late = min(max(0, self._failures - CIRCUIT), len(PROBE_DELAYS) - 1)
-            self._limit = 1.0
-            self._doubling = True
-            self._not_before = max(self._not_before, now + PROBE_DELAYS[late])
+            delay = PROBE_DELAYS[late] * (1 + self._random() / 10)
+            self._opened, self._limit = now, 1.0
+            self._not_before = max(self._not_before, now + delay)
 
     def backoff(
         self, attempt: int, *, base: float, cap: float, floor: float | None = None
     ) -> float:
         """Give a delay that doubles with each attempt, half of it random; `floor` is honoured."""
-        delay = float(min(cap, base * 2.0 ** min(attempt - 1, 30)))
+        delay = float(min(cap, base * 2.0 ** min(max(attempt, 1) - 1, 30)))
         delay = delay / 2 + self._random() * delay / 2
         return delay if floor is None else max(delay, floor * (1 + self._random() / 10))
 
     def exhausted(self) -> bool:
-        """Say whether so much time has passed without success that going on makes no sense."""
-        since = self._last_success
-        return since is not None and self._clock() - since > self._give_up_after
+        """Say whether trouble has lasted so long that going on makes no sense."""
+        return self._trouble is not None and self._clock() - self._trouble > self._give_up_after
 
     def _spend(self, cost: float) -> None:
         self._budget = max(0.0, self._budget - cost)
 
     def _cut(self, now: float) -> None:
         self._doubling = False
-        self._clean = 0
         if now - self._last_cut > 1.0:  # answers to one burst must not cut many times
             self._last_cut = now
             self._limit = max(1.0, self._limit * 0.7)

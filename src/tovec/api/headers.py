@@ -13,6 +13,11 @@ from typing import NamedTuple
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 _PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ns|us|µs|ms|h|m|s|d)", re.ASCII)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_ASKED = re.compile(
+    r"(?:try again|retry)\w* (?:in|after) "
+    r"((?:[0-9.]+ ?(?:seconds?|minutes?|hours?|days?|[hmsd]+))+)",
+    re.I,
+)
 _EPOCH = 1e9  # a bare number this large is a time, not a wait
 
 
@@ -61,6 +66,14 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return _until(said, now if there is None else there)
 
 
+def wait_in(message: str) -> float | None:
+    """Give the seconds that an error's words ask for: "try again in 6m0s", "retry after 20 s"."""
+    found = _ASKED.search(message)
+    if found is None:
+        return None
+    return duration(re.sub(r" ?(second|minute|hour|day)s?", _initial, found[1].lower()), 0.0)
+
+
 def rates(headers: Mapping[str, str], now: float) -> Rates:
     """Give what the x-ratelimit-* headers say."""
 
@@ -76,6 +89,10 @@ def rates(headers: Mapping[str, str], now: float) -> Rates:
         duration(headers.get("x-ratelimit-reset-requests"), now),
         duration(headers.get("x-ratelimit-reset-tokens"), now),
     )
+
+
+def _initial(word: re.Match[str]) -> str:
+    return word[1][0]
 
 
 def _until(text: str | None, now: float) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ from tovec.errors import PersonError
 
 COMMAND_SECONDS = 10
 FILE_BYTES = 64 << 10
+SHORTEST = 4  # characters: a shorter "key" is no secret, and blotting it would spoil every text
 
 
 class Secret:
@@ -34,17 +35,26 @@ class Secret:
 
     def blot(self, text: str) -> str:
         """Give the text with the key taken out, also where it stands escaped or in base64."""
+        import json
         from base64 import b64encode
         from urllib.parse import quote
 
         plain = self._value
+        if len(plain) < SHORTEST:
+            return text
         forms = {plain, quote(plain, safe=""), plain.encode().hex(), repr(plain)[1:-1]}
-        forms.add(b64encode(plain.encode()).decode())
+        forms |= {b64encode(plain.encode()).decode(), json.dumps(plain)[1:-1]}
         for form in sorted(forms, key=len, reverse=True):
             text = text.replace(form, "***")
         return text
 
     def __repr__(self) -> str:
+        return "***"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, _spec: str) -> str:
         return "***"
 
     def __reduce__(self) -> NoReturn:
@@ -64,11 +74,19 @@ def find_key(provider: Provider, environ: Mapping[str, str]) -> Secret | None:
         return _checked(_from_file(Path(provider.key_file)), provider.key_file)
     if not provider.key_required:
         return None
+    missing = f"{provider.key_env} is not set" if provider.key_env else "none is configured"
+    first = f"export {provider.key_env}=..., " if provider.key_env else ""
     raise PersonError(
-        f"{provider.name} needs an API key, and {provider.key_env} is not set",
-        hint=f"export {provider.key_env}=..., set key_command in the config, "
-        "or work offline with -p local",
+        f"{provider.name} needs an API key, and {missing}",
+        hint=f"{first}set key_command in the config, or work offline with -p local",
     )
+
+
+def redact(text: str, secrets: Iterable[Secret]) -> str:
+    """Give the text with every one of the keys taken out."""
+    for secret in secrets:
+        text = secret.blot(text)
+    return text
 
 
 def _checked(text: str, origin: str) -> Secret:
@@ -88,7 +106,11 @@ def _from_command(provider: Provider) -> str:
 
     command = list(provider.key_command or ())
     # The command must not learn a key that may stand in another variable.
-    environ = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.endswith("_API_KEY") and name != provider.key_env
+    }
     try:
         done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
             command,
@@ -107,7 +129,8 @@ def _from_command(provider: Provider) -> str:
             f"key_command cannot be started: {error.strerror}", where=command[0]
         ) from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-300:]
+        said = re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", done.stderr.decode(errors="replace"))
+        said = said.strip()[-300:]
         raise PersonError(
             f"key_command failed with exit status {done.returncode}: {said}", where=command[0]
         )
@@ -117,8 +140,10 @@ def _from_command(provider: Provider) -> str:
 def _from_file(path: Path) -> str:
     path = path.expanduser()
     try:
-        with path.open("rb") as file:
-            about = os.fstat(file.fileno())
+        # Not to block: a pipe in the file's place must be an error, not a wait.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number, "rb") as file:
+            about = os.fstat(number)
             if not stat.S_ISREG(about.st_mode):
                 raise PersonError("the key file is not a regular file", where=str(path))
             if about.st_mode & 0o077:
@@ -129,6 +154,8 @@ def _from_file(path: Path) -> str:
                 )
             if about.st_uid not in (os.geteuid(), 0):
                 raise PersonError("the key file belongs to somebody else", where=str(path))
+            if about.st_size > FILE_BYTES:
+                raise PersonError("the key file is too large to hold a key", where=str(path))
             return file.read(FILE_BYTES).decode(errors="replace")
     except OSError as error:
         raise PersonError(

@@ -121,10 +121,11 @@ def _limits(base: Limits, row: object, where: str) -> Limits:
 
 
 def _unknown(name: str, where: str, known: Iterable[str]) -> UsageError:
+    hint = _nearest(name, known) or f"known: {', '.join(sorted(known))}"
+    if name in ("key", "api_key", "apikey", "token"):
+        hint = f"a key itself is never in the config: name {', '.join(_KEY_SOURCES)}"
     return UsageError(
-        f"the config has a provider field that tovec does not know: {name}",
-        where=where,
-        hint=_nearest(name, known) or f"known: {', '.join(sorted(known))}",
+        f"the config has a provider field that tovec does not know: {name}", where=where, hint=hint
     )
 
 

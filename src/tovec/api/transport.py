@@ -7,6 +7,7 @@ for, an answer has a byte cap and the whole attempt a deadline. The only module 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import ssl
 import zlib
@@ -33,8 +34,8 @@ class HttpxTransport:
         self._client = httpx.AsyncClient(
             follow_redirects=False,
             # Certificates take 20 ms to load; plain http has no use for them.
-            verify=url.startswith("https://"),
-            trust_env=not loopback,  # proxies and SSL_CERT_FILE; this machine is never proxied
+            verify=httpx.create_ssl_context() if url.startswith("https://") else False,
+            trust_env=not loopback,  # proxies; this machine is never asked through one
             limits=httpx.Limits(
                 max_connections=concurrency,
                 max_keepalive_connections=concurrency,
@@ -45,11 +46,10 @@ class HttpxTransport:
 
     async def send(self, call: Call) -> Reply:
         """Carry one call; TransportFailure when no whole answer comes."""
-        fresh = False
+        seen = set[str]()
 
         async def trace(event: str, _info: dict[str, Any]) -> None:
-            nonlocal fresh
-            fresh = fresh or event == "connection.connect_tcp.started"
+            seen.add(event)
 
         started = False
         try:
@@ -70,7 +70,7 @@ class HttpxTransport:
                 "ambiguous", "timeout", f"no whole answer within {call.deadline:.0f} s"
             ) from None
         except httpx.HTTPError as error:
-            raise _failure(error, call.url, fresh=fresh, started=started) from None
+            raise _failure(error, call.url, seen, started=started) from None
         except (httpx.InvalidURL, UnicodeError) as error:
             raise TransportFailure("fatal", "address", str(error)) from None
 
@@ -84,7 +84,7 @@ async def _body(response: httpx.Response, cap: int) -> bytes | bytearray:
     async for part in response.aiter_raw():
         body += part
         if len(body) > cap:
-            raise TransportFailure("ambiguous", "too large", f"the answer exceeds {cap:,} bytes")
+            raise TransportFailure("foreign", "too large", f"the answer exceeds {cap:,} bytes")
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     return body if encoding in ("identity", "") else _inflated(body, encoding, cap)
 
@@ -92,15 +92,16 @@ async def _body(response: httpx.Response, cap: int) -> bytes | bytearray:
 def _inflated(body: bytes | bytearray, encoding: str, cap: int) -> bytes:
     """Decode an answer that is compressed although that was not asked for, bounded and whole."""
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise TransportFailure("ambiguous", "encoding", f"the answer is encoded as {encoding[:40]}")
+        raise TransportFailure("foreign", "encoding", f"the answer is encoded as {encoding[:40]}")
     inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by the header
     try:
         plain = inflate.decompress(body, cap)
     except zlib.error as error:
         raise TransportFailure("ambiguous", "truncated", f"damaged compression: {error}") from None
-    if not inflate.eof:
-        cause = "too large" if inflate.unconsumed_tail else "truncated"
-        raise TransportFailure("ambiguous", cause, f"the compressed answer is {cause}")
+    if inflate.unconsumed_tail:
+        raise TransportFailure("foreign", "too large", f"the answer exceeds {cap:,} bytes")
+    if not inflate.eof or inflate.unused_data:
+        raise TransportFailure("ambiguous", "truncated", "the compressed answer is not whole")
     return plain
 
 
@@ -108,13 +109,17 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _failure(error: httpx.HTTPError, url: str, *, fresh: bool, started: bool) -> TransportFailure:
+def _failure(
+    error: httpx.HTTPError, url: str, seen: set[str], *, started: bool
+) -> TransportFailure:
     """Say what kind of failure an exception of httpx is: sent or not, fatal or passing."""
     if found := _in_chain(error, ssl.SSLCertVerificationError):
         reason = getattr(found, "verify_message", "") or "it is not trusted"
         return TransportFailure(
             "fatal", "certificate", f"the certificate of {shown(url)} is refused: {reason}"
         )
+    if _in_chain(error, ssl.SSLEOFError):
+        return TransportFailure("not_sent", "tls", "the connection was cut in TLS's handshake")
     if _in_chain(error, ssl.SSLError) and isinstance(error, httpx.ConnectError):
         return TransportFailure(
             "fatal", "tls", f"{shown(url)} does not speak TLS as https:// asks for"
@@ -124,13 +129,20 @@ def _failure(error: httpx.HTTPError, url: str, *, fresh: bool, started: bool) ->
     if isinstance(error, httpx.ProxyError):
         return TransportFailure("fatal", "proxy", f"the proxy refuses: {error}"[:300])
     if isinstance(error, httpx.ConnectError | httpx.PoolTimeout):
+        cause = _in_chain(error, OSError)
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            return TransportFailure("not_sent", "files", "too many files are open here")
         return TransportFailure("not_sent", "connect", str(error)[:300] or "connection refused")
     if isinstance(error, httpx.UnsupportedProtocol):
         return TransportFailure("fatal", "address", str(error)[:300])
     if started:
         return TransportFailure("ambiguous", "truncated", "the answer was cut off")
-    if not fresh:
+    lost = isinstance(error, httpx.ReadError | httpx.WriteError)
+    silent = lost or "without sending" in str(error)
+    if silent and "connection.connect_tcp.started" not in seen:
         return TransportFailure("stale", "reset", "an idle connection had been closed")
+    if "http11.send_request_body.complete" not in seen:
+        return TransportFailure("not_sent", "reset", "the connection was lost while sending")
     return TransportFailure("ambiguous", "reset", str(error)[:300] or "connection lost")
 
 

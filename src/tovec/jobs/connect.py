@@ -49,9 +49,10 @@ def connect(
     if key is not None:
         hide(key.blot)
     endpoints.refuse_plain_http(endpoint.url, has_key=key is not None)
-    model = models.find(endpoint.model)
-    if model.item_tokens is not None:
-        limits = provider.limits._replace(item_tokens=model.item_tokens)
+    model = models.find(endpoint.model, provider.name)
+    known = [n for n in (provider.limits.item_tokens, model.item_tokens) if n is not None]
+    if known:
+        limits = provider.limits._replace(item_tokens=min(known))
         endpoint = endpoint._replace(provider=provider._replace(limits=limits))
     concurrency = settings.concurrency or DEFAULT_CONCURRENCY
     client = Client(

@@ -74,7 +74,7 @@ def run(
                 tool=f"tovec {__version__}",
             )
             writer = formats.writer(format_name, sink, meta, work.write)
-        _stream(work, connection, preparation, writer, flush=sink.seekable is False)
+        _stream(work, connection, preparation, writer, sink)
         writer.finish()
         stored.commit()
     except BaseException:
@@ -85,19 +85,18 @@ def run(
 
 
 def _stream(
-    work: Embed, connection: Connection, preparation: Preparation, writer: Writer, *, flush: bool
+    work: Embed, connection: Connection, preparation: Preparation, writer: Writer, sink: Sink
 ) -> None:
     blocks = _blocks(work)
     client = connection.client
     packer = Packer(lambda: client.limits)
-    out = getattr(writer, "flush", None) if flush else None
 
     def write(finished: Finished) -> None:
         for source, line, reason in finished.refused:
             preparation.reject(Problem(source, line, -1, reason, "refused"))
         writer.write(finished.rows, finished.extra, finished.vectors)
-        if out is not None:
-            out()  # what is answered is seen at once, as under `tail -f`
+        if not sink.seekable:
+            sink.file.flush()  # what is answered is seen at once, as under `tail -f`
 
     if connection.provider.in_process:
         stream.in_process(blocks, preparation, packer, client, write)

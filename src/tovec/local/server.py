@@ -165,17 +165,14 @@ async def _answered(request: Request, key: str | None) -> tuple[Reply, str]:
 
 
 async def _body(request: Request) -> bytes:
-    """Read the body. What is over the cap is read too, but not kept: then the answer arrives."""
+    """Read the body up to the cap. uvicorn discards what is left, so that the answer arrives."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > endpoint.MAX_BODY:
-            parts.clear()
-        else:
-            parts.append(part)
-    if size > endpoint.MAX_BODY:
-        raise endpoint.too_large()
+            raise endpoint.too_large()
+        parts.append(part)
     return b"".join(parts)
 
 

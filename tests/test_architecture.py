@@ -1,0 +1,69 @@
+"""The house's rules on who may know whom, read from the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import tovec
+
+ROOT = Path(tovec.__file__).parent
+SHARED = {"errors", "records", "events", "settings"}
+BELOW = {
+    "cli": {"jobs", "api", "formats", "store", "local", "text"},
+    "jobs": {"api", "formats", "store", "local", "text"},
+    "api": set(),
+    "formats": set(),
+    "store": set(),
+    "text": set(),
+    "local": {"api", "text"},
+}
+ONLY_IN = {
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "pyarrow": {"formats", "records"},
+    "starlette": {"local/server"},
+    "uvicorn": {"local/server"},
+    "httpx": {"api/transport"},
+    "tiktoken": {"text/tokens"},
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(path: Path) -> str:
+    inside = path.relative_to(ROOT)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_downward_only(path):
+    here = room(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "tovec" or len(parts) < 2 or parts[1] in (here, "__version__"):
+            continue
+        allowed = BELOW.get(here, {"cli"} if here == "__main__" else set())
+        assert parts[1] in allowed | SHARED, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_each_library_is_known_where_it_belongs_and_nowhere_else(path):
+    here, file = room(path), str(path.relative_to(ROOT).with_suffix(""))
+    for name in imports(path):
+        homes = ONLY_IN.get(name.split(".")[0])
+        assert homes is None or {here, file} & homes, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_module_says_what_lives_in_it(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
