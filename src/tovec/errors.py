@@ -81,10 +81,11 @@ class RefusedInput(TovecError):  # noqa: N818 - it describes an input, and reads
     exit_code = 6
 
 
-class Stopped(BaseException):
-    """A signal asked the program to end, or the reader of stdout went away (SIGPIPE).
+class Stopped(KeyboardInterrupt):
+    """A signal asked the program to end.
 
-    Like KeyboardInterrupt no Exception, so that nothing takes it for a failure of its own.
+    A KeyboardInterrupt, because an event loop lets nothing else out of every place where a
+    signal may arrive: raised in a callback, any other exception would be logged and forgotten.
     """
 
     def __init__(self, number: int) -> None:

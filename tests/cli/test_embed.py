@@ -115,8 +115,8 @@ def test_parquet_opens_in_pandas_duckdb_and_pyarrow(tovec, jsonl, tmp_path, dtyp
     assert table.schema.metadata[b"tovec.model"] == b"static-minilm-256"
     assert table.schema.metadata[b"tovec.dimensions"] == b"256"
     assert len(pd.read_parquet(target)["embedding"][0]) == 256
-    count = duckdb.sql(f"select count(*), min(len(embedding)) from '{target}'").fetchone()
-    assert count == (700, 256)
+    count = duckdb.sql(f"select count(*), min(len(embedding)) from '{target}'").fetchall()
+    assert count == [(700, 256)]
 
 
 def test_npy_is_mapped_by_numpy_and_described_beside_it(tovec, jsonl, tmp_path):
@@ -230,9 +230,9 @@ def test_rows_come_out_while_the_input_stays_open_over_a_network():
 def test_a_signal_ends_the_run_by_that_signal_and_leaves_no_output(tmp_path, number, code):
     target = tmp_path / "o.jsonl"
     with Loopback(dimensions=8, faults=[Fault("hang")]) as server:
+        options = ["--base-url", server.base_url, "-m", "m"]
         program = subprocess.Popen(
-            [sys.executable, "-m", "tovec", "embed", "-m", "m", "-o", str(target), "hi"]
-            + ["--base-url", server.base_url],
+            [sys.executable, "-m", "tovec", "embed", "hi", *options, "-o", target],
             stderr=subprocess.PIPE,
         )
         deadline = time.monotonic() + 30
@@ -351,7 +351,7 @@ def test_a_text_over_the_models_limit_is_named(tovec, tmp_path):
     path.write_text("short\n" + "word " * 9000 + "\n")
     done = tovec("embed", "-p", "local", "-f", path)
     assert done.returncode == 6
-    assert b"9,000 tokens, the model takes 8,192" in done.stderr and b"line 2" in done.stderr
+    assert b"9,001 tokens, the model takes 8,192" in done.stderr and b"line 2" in done.stderr
 
 
 def test_a_long_text_within_the_models_limit_is_embedded(tovec):
@@ -470,7 +470,7 @@ def test_dimensions_that_the_endpoint_ignores_are_cut_here_when_the_model_allows
         refused = tovec("embed", "-m", "unknown-model", *options)
     cut = vectors_for(["hi"], 32)[0, :8].astype(float)
     assert np.allclose(floats(rows_of(done.stdout)[0]), cut / np.linalg.norm(cut), atol=1e-6)
-    assert b"ignores --dimensions" in done.stderr
+    assert b"--dimensions: 32 are cut to 8 here" in done.stderr
     assert (refused.returncode, refused.stdout) == (5, b"")
 
 
@@ -551,7 +551,7 @@ def test_a_key_appears_nowhere_in_what_is_said_or_written(tovec, tmp_path):
 def test_a_crash_shows_no_key_and_no_local_variables(tmp_path):
     code = (
         "import sys, tovec.api.client as client\n"
-        "def crash(self, inputs):\n"
+        "def crash(self, *_):\n"
         "    raise RuntimeError('crashed with ' + self._key.reveal())\n"
         "client.Client._call = crash\n"
         "sys.argv = ['tovec', 'embed', '-p', 'openai', '-vv', 'secret text']\n"

@@ -49,13 +49,15 @@ def resolve(provider: Provider, settings: Settings, default_model: str | None = 
         raise UsageError(
             f"--encoding-format takes base64 or float, not {settings.encoding_format!r}"
         )
-    url = settings.url or _joined(str(base), provider.path)
+    address = checked_url(settings.url or str(base))
     models = None
-    if settings.url is None and provider.models_path:
-        models = checked_url(_joined(str(base), provider.models_path), {})
+    if settings.url is None:
+        if provider.models_path:
+            models = _with_query(_joined(address, provider.models_path), provider.query)
+        address = _joined(address, provider.path)
     return Endpoint(
         provider=provider,
-        url=checked_url(url, provider.query),
+        url=_with_query(address, provider.query),
         models_url=models,
         model=model,
         dimensions=settings.dimensions,
@@ -83,17 +85,26 @@ def _has_control(text: str) -> bool:
 
 def _joined(base: str, path: str) -> str:
     """Add the path, unless the user gave the whole address as the base."""
-    parts = urlsplit(base.strip())
+    parts = urlsplit(base)
     stem = parts.path.rstrip("/")
-    joined = stem if stem.endswith("/embeddings") and path.endswith("/embeddings") else stem + path
-    return urlunsplit(parts._replace(path=joined))
+    if stem.endswith("/embeddings"):
+        if path.endswith("/embeddings"):
+            return urlunsplit(parts._replace(path=stem))
+        stem = stem.removesuffix("/embeddings")
+    return urlunsplit(parts._replace(path=stem + path))
 
 
-def checked_url(url: str, query: Mapping[str, str]) -> str:
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(query)]))))
+
+
+def checked_url(url: str, query: Mapping[str, str] = MappingProxyType({})) -> str:
     """Give the address back with the provider's query; UsageError for one that cannot be meant."""
+    url = url.strip(" \t")
     try:
-        parts = urlsplit(url.strip())
-        port = parts.port
+        parts = urlsplit(url)
+        _ = parts.port  # is a number, or raises
     except ValueError as error:
         raise UsageError(f"this is not an address: {error}", where=shown(url)) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -108,11 +119,9 @@ def checked_url(url: str, query: Mapping[str, str]) -> str:
             where=parts.hostname,
             hint="give the key by the provider's environment variable",
         )
-    if parts.fragment or any(ord(c) <= 32 or ord(c) > 126 for c in url.strip()):
+    if parts.fragment or any(ord(c) <= 32 or ord(c) > 126 for c in url):
         raise UsageError("the address holds a character that no address has", where=shown(url))
-    del port
-    added = "&".join(filter(None, [parts.query, urlencode(query)]))
-    return urlunsplit(parts._replace(query=added))
+    return _with_query(url, query)
 
 
 def is_loopback(url: str) -> bool:

@@ -142,10 +142,11 @@ def _from_file(path: Path) -> str:
     try:
         # Not to block: a pipe in the file's place must be an error, not a wait.
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        about = os.fstat(number)
+        if not stat.S_ISREG(about.st_mode):
+            os.close(number)
+            raise PersonError("the key file is not a regular file", where=str(path))
         with os.fdopen(number, "rb") as file:
-            about = os.fstat(number)
-            if not stat.S_ISREG(about.st_mode):
-                raise PersonError("the key file is not a regular file", where=str(path))
             if about.st_mode & 0o077:
                 raise PersonError(
                     "the key file can be read by others",

@@ -131,14 +131,14 @@ def _from_list(values: Any) -> NDArray[np.float32]:
 def like_float64(vectors: NDArray[np.float32]) -> bool:
     """Say whether bytes taken for float32 look like float64 (fault 44): a guess, to be checked.
 
-    Read the other way, real float32 gives magnitudes that no embedding has.
+    Read the other way, float32 below 0.9 gives magnitudes that no embedding has.
     """
     if vectors.shape[1] % 2:
         return False
     other = np.abs(vectors[:8].view("<f8"))
     if not np.isfinite(other).all():
         return False
-    return bool(1e-6 < np.median(other) < 1e3)
+    return bool(1e-3 < np.median(other) < 1e3)
 
 
 def _check_values(matrix: NDArray[np.float32]) -> None:

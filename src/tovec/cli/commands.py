@@ -41,14 +41,17 @@ def tovec(
 
 
 def _guarded(command: Any) -> Any:
-    """Give the command with a closed pipe as `Stopped`: Typer would make it exit code 1."""
+    """Give the command with what ended it as its exit code: Typer knows but 1 and 130."""
 
     def call(**values: Any) -> None:
         try:
             command(**values)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError:
-            raise Stopped(signal.SIGPIPE) from None
+            raise typer.Exit(128 + signal.SIGPIPE) from None
+        except Stopped as stopped:
+            raise typer.Exit(128 + stopped.number) from None
 
     call.__name__, call.__doc__ = command.__name__, command.__doc__
     call.__signature__ = command.__signature__  # type: ignore[attr-defined]

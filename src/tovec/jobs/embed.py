@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tovec import __version__, formats
+from tovec.api.client import Client
 from tovec.errors import InputError
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions, Writer
 from tovec.jobs import stream
-from tovec.jobs.assembly import Finished
+from tovec.jobs.assembly import Finished, Prepared
 from tovec.jobs.connect import Connection, Hide, connect
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import Preparation
-from tovec.records import Block, Problem
+from tovec.records import Block, Problem, Rows
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, StandardOutput
 
@@ -90,28 +93,46 @@ def _stream(
     blocks = _blocks(work)
     client = connection.client
     packer = Packer(lambda: client.limits)
+    written = False
+    nothing: Rows | None = None  # rows of the input's kind, none of them
+
+    def prepare(block: Block) -> Prepared:
+        nonlocal nothing
+        if nothing is None:
+            nothing = block.rows.take([])
+        return preparation(block)
 
     def write(finished: Finished) -> None:
         for source, line, reason in finished.refused:
             preparation.reject(Problem(source, line, -1, reason, "refused"))
+        nonlocal written
+        written = True
         writer.write(finished.rows, finished.extra, finished.vectors)
         if not sink.seekable:
             sink.file.flush()  # what is answered is seen at once, as under `tail -f`
 
     if connection.provider.in_process:
-        stream.in_process(blocks, preparation, packer, client, write)
-        return
+        stream.in_process(blocks, prepare, packer, client, write)
+    else:
+        _with_a_loop(
+            client,
+            stream.over_network(blocks, prepare, packer, client, write, connection.concurrency),
+        )
+    if not written and nothing is not None:
+        # An empty output still says what its columns are.
+        writer.write(nothing, {}, np.zeros((0, connection.dimensions or 0), np.float32))
+
+
+def _with_a_loop(client: Client, work: Coroutine[Any, Any, None]) -> None:
     import asyncio
 
-    async def all_of_it() -> None:
+    async def and_close() -> None:
         try:
-            await stream.over_network(
-                blocks, preparation, packer, client, write, connection.concurrency
-            )
+            await work
         finally:
             await client.close()
 
-    asyncio.run(all_of_it())
+    asyncio.run(and_close())
 
 
 def _blocks(work: Embed) -> Iterator[Block]:
