@@ -224,7 +224,7 @@ def go_duration(seconds: float) -> str:
     return f"{hours}h{text}" if hours else text
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer
+class Refused(Exception):
     """A request that the endpoint answers with an error object."""
 
     def __init__(self, status: int, message: str, **more: Any) -> None:
