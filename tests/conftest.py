@@ -8,7 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A slow machine is no failure.
+hypothesis.settings.register_profile("tovec", deadline=None)
+hypothesis.settings.load_profile("tovec")
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -8,7 +8,7 @@ footer is written by `finish` alone, so a run that fails leaves nothing that ope
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,41 @@ GROUP_BYTES = 16 << 20  # of vectors in a row group
 GROUP_ROWS = 65_536
 
 
+class _Gate:
+    """The sink, as long as this module is writing.
+
+    pyarrow writes a footer when a writer is thrown away, so that half a file would open as a
+    whole one; what comes while the gate is shut is dropped.
+    """
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._open = False
+
+    def __enter__(self) -> None:
+        self._open = True
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False
+
+    def write(self, data: bytes) -> int:
+        """Pass on, or drop."""
+        return self._file.write(data) if self._open else len(data)
+
+    def flush(self) -> None:
+        """Leave it to the sink."""
+
+    def close(self) -> None:
+        """Leave it to the sink."""
+
+
 class ParquetWriter:
     """Gathers rows to row groups of a sensible size and writes each as it is full."""
 
     def __init__(self, sink: Sink, meta: VectorMeta, options: WriteOptions) -> None:
-        self._sink = sink
+        self._gate = _Gate(sink.file)
         self._meta = meta
         self._columns = options.columns
         self._writer: Any = None
@@ -62,14 +92,14 @@ class ParquetWriter:
         """Write what is left and the footer."""
         if self._batches or self._writer is None:
             self._write_group()
-        self._writer.close()
-        self._sink.file.flush()
+        with self._gate:
+            self._writer.close()
 
     def _write_group(self) -> None:
         table = _joined(self._batches, self._writer and self._writer.schema, self._meta)
-        if self._writer is None:
-            self._writer = _opened(self._sink, table.schema, self._meta)
-        if len(table) or not self._batches:
+        with self._gate:
+            if self._writer is None:
+                self._writer = _opened(self._gate, table.schema, self._meta)
             self._writer.write_table(table.cast(self._writer.schema), row_group_size=GROUP_ROWS)
         self._batches, self._rows, self._bytes = [], 0, 0
 
@@ -83,7 +113,7 @@ def _column(stored: NDArray[Any], dimensions: int | None) -> Any:
     return pa.FixedSizeListArray.from_arrays(flat, int(width))
 
 
-def _opened(sink: Sink, schema: Any, meta: VectorMeta) -> Any:
+def _opened(gate: _Gate, schema: Any, meta: VectorMeta) -> Any:
     facts = {
         "tovec.model": meta.model,
         "tovec.provider": meta.provider,
@@ -94,7 +124,7 @@ def _opened(sink: Sink, schema: Any, meta: VectorMeta) -> Any:
     others = [name for name in schema.names if name != EMBEDDING]
     compression = dict.fromkeys(others, "zstd") | {f"{EMBEDDING}.list.element": "none"}
     return pq.ParquetWriter(
-        sink.file,
+        gate,
         schema.with_metadata(facts),
         compression=compression,
         use_dictionary=False,  # texts do not repeat; what does, zstd finds

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from io import BufferedIOBase, BufferedReader, FileIO, RawIOBase
 from pathlib import Path
 
 from tovec.errors import FileError, InputError
@@ -27,15 +27,15 @@ def suffix(path: str) -> str:
     return inner.suffix.lower()
 
 
-def open_source(path: str, stdin: io.RawIOBase | None = None) -> io.BufferedIOBase:
-    """Open a file or standard input for reading, decompressing what begins as gzip or zstd does.
+def _opened(path: str, stdin: RawIOBase | None) -> BufferedReader:
+    """Open a file or standard input for reading.
 
     Raises InputError for what is not there or not a file, FileError for what may not be read.
     """
     if path == STDIN:
-        return _decompressed(io.BufferedReader(stdin or io.FileIO(0, closefd=False), CHUNK))
+        return BufferedReader(stdin or FileIO(0, closefd=False), CHUNK)
     try:
-        return _decompressed(io.BufferedReader(io.FileIO(path), CHUNK))
+        return BufferedReader(FileIO(path), CHUNK)
     except FileNotFoundError:
         raise InputError("the file is not there", where=path) from None
     except IsADirectoryError:
@@ -46,7 +46,8 @@ def open_source(path: str, stdin: io.RawIOBase | None = None) -> io.BufferedIOBa
         raise FileError(f"the file cannot be read: {error.strerror}", where=path) from None
 
 
-def _decompressed(stream: io.BufferedReader) -> io.BufferedIOBase:
+def _decompressed(stream: BufferedReader) -> BufferedIOBase:
+    """Give the stream, decompressed if it begins as gzip or zstd does."""
     magic = stream.peek(4)[:4]
     if magic.startswith(_GZIP):
         import gzip
@@ -55,33 +56,34 @@ def _decompressed(stream: io.BufferedReader) -> io.BufferedIOBase:
     if magic == _ZSTD:
         import pyarrow as pa
 
-        inner = pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
-        return io.BufferedReader(inner, CHUNK)
+        return BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"), CHUNK)
     return stream
 
 
-def chunks(path: str, stdin: io.RawIOBase | None = None) -> Iterator[bytes]:
+def chunks(path: str, stdin: RawIOBase | None = None) -> Iterator[bytes]:
     """Give the source's bytes, up to a MiB at a time, without waiting for more than there is.
 
     Raises InputError for a compressed file that is cut or damaged, FileError for a failing disk.
     """
-    stream = open_source(path, stdin)
-    try:
-        while chunk := stream.read1(CHUNK):
-            yield chunk
-    except EOFError:
-        raise InputError("the compressed file is cut short", where=shown(path)) from None
-    except (OSError, ValueError) as error:
-        if getattr(error, "errno", None):
-            raise FileError(f"reading failed: {error}", where=shown(path)) from None
-        raise InputError(f"the file is damaged: {error}", where=shown(path)) from None
-    except Exception as error:
-        if type(error).__module__ == "zlib":
-            raise InputError(f"the compressed file is damaged: {error}", where=path) from None
-        raise
-    finally:
-        if path != STDIN:
-            stream.close()
+    with _opened(path, stdin) as raw:
+        try:
+            with _decompressed(raw) as stream:
+                while chunk := stream.read1(CHUNK):
+                    yield chunk
+        except EOFError:
+            raise InputError("the compressed file is cut short", where=shown(path)) from None
+        except OSError as error:
+            if error.errno:
+                raise FileError(f"reading failed: {error.strerror}", where=shown(path)) from None
+            raise _damaged(error, path) from None
+        except Exception as error:
+            if type(error).__module__ == "zlib":  # zlib.error, without importing zlib for it
+                raise _damaged(error, path) from None
+            raise
+
+
+def _damaged(error: Exception, path: str) -> InputError:
+    return InputError(f"the compressed file is damaged: {error}", where=shown(path))
 
 
 def records(parts: Iterator[bytes], separator: bytes, limit: int) -> Iterator[list[bytes | None]]:

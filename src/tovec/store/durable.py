@@ -164,7 +164,7 @@ class _Temporary:
 
     def remove(self) -> None:
         """Close and remove, whatever has happened before."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # it may be closed already
             # Closing would write what is buffered, for nothing.
             self.file.detach().close()  # type: ignore[attr-defined]
         with contextlib.suppress(OSError, ValueError):

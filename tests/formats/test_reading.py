@@ -1,0 +1,246 @@
+"""Readers give every row once, in order, unchanged, and name what cannot be read."""
+
+import gzip
+import io
+import os
+import threading
+
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tovec import formats
+from tovec.errors import FileError, InputError, UsageError
+from tovec.formats.fields import TextField
+from tovec.formats.interface import ReadOptions
+from tovec.formats.source import records
+
+LINES = ReadOptions(format="lines")
+JSONL = ReadOptions(format="jsonl")
+
+
+def read_bytes(data: bytes, options: ReadOptions = LINES):
+    return list(formats.read(["-"], options, io.BytesIO(data)))  # type: ignore[arg-type]
+
+
+def texts(blocks) -> list[str]:
+    return [text for block in blocks for text in block.inputs]
+
+
+plain = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"])).filter(
+    lambda text: text.strip() and not text.startswith("\ufeff")
+)
+
+
+@given(st.lists(plain, max_size=30), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_lines_come_once_in_order_and_unchanged(lines, end, last):
+    data = end.join(lines) + (end if last and lines else "")
+    blocks = read_bytes(data.encode())
+    assert texts(blocks) == lines
+    assert [i for block in blocks for i in block.index] == list(range(len(lines)))
+
+
+@given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"|", b"")), max_size=30), st.data())
+def test_records_do_not_depend_on_how_the_bytes_arrive(wanted, data):
+    whole = b"|".join(wanted)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    parts = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    found = [one for part in records(iter(parts), b"|", 1000) for one in part]
+    expected = wanted[:-1] + ([wanted[-1]] if wanted and wanted[-1] else [])
+    assert found == expected
+
+
+def test_a_record_over_the_limit_comes_as_none_and_the_others_whole():
+    parts = [b"ok|" + b"x" * 8, b"y" * 8, b"z|fine"]
+    assert [one for part in records(iter(parts), b"|", 10) for one in part] == [
+        b"ok",
+        None,
+        b"fine",
+    ]
+
+
+rows = st.dictionaries(
+    st.text(max_size=6).filter(lambda name: name not in ("text", "embedding")),
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.text(max_size=9)),
+    max_size=4,
+)
+
+
+@given(st.lists(st.tuples(rows, plain), max_size=20))
+def test_json_rows_keep_their_bytes(pairs):
+    import json
+
+    lines = [json.dumps({**row, "text": text}) for row, text in pairs]
+    try:
+        for line in lines:
+            orjson.loads(line)
+    except ValueError:
+        return  # an integer beyond orjson's range, or a lone surrogate
+    blocks = read_bytes("\n".join(lines).encode(), JSONL)
+    assert texts(blocks) == [text for _, text in pairs]
+    assert [raw for block in blocks for raw in block.rows.json()] == [one.encode() for one in lines]
+
+
+def test_a_byte_order_mark_at_the_start_is_no_text_and_inside_it_is():
+    assert texts(read_bytes("\ufeffa\n\ufeffb".encode())) == ["a", "\ufeffb"]
+    assert texts(read_bytes(b'\xef\xbb\xbf{"text":"a"}', JSONL)) == ["a"]
+
+
+def test_only_line_feeds_end_a_line():
+    data = "a\u2028b\x85c\x0cd\re\x1cf\ng"
+    assert texts(read_bytes(data.encode())) == ["a\u2028b\x85c\x0cd\re\x1cf", "g"]
+
+
+def test_nul_bytes_in_a_line_are_text():
+    assert texts(read_bytes(b"a\0b\n")) == ["a\0b"]
+
+
+def test_invalid_utf8_names_file_line_and_byte(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("fine\nna\xefve\n".encode("latin-1"))
+    with pytest.raises(InputError) as caught:
+        list(formats.read([str(path)], LINES))
+    assert "0xef" in caught.value.what
+    assert "line 2, byte 3 (offset 7)" in caught.value.where
+    assert "--encoding" in caught.value.hint
+
+
+def test_an_encoding_can_be_named_and_errors_replaced():
+    latin = "na\xefve".encode("latin-1")
+    assert texts(read_bytes(latin, LINES._replace(encoding="latin-1"))) == ["na\xefve"]
+    assert texts(read_bytes(latin, LINES._replace(encoding_errors="replace"))) == ["na\ufffdve"]
+    with pytest.raises(UsageError):
+        read_bytes(b"x", LINES._replace(encoding="klingon"))
+    with pytest.raises(UsageError):
+        read_bytes(b"x", LINES._replace(encoding="utf-16"))
+
+
+def test_blank_rows_are_counted_and_the_others_keep_their_place():
+    (block,) = read_bytes(b"a\n\n \t\nb\n")
+    assert (block.inputs, list(block.index), list(block.lines), block.blank) == (
+        ["a", "b"],
+        [0, 3],
+        [1, 4],
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b"{", "syntax"),
+        (b"[1]", "type"),
+        (b'"x"', "type"),
+        (b'{"text": 1}', "type"),
+        (b'{"text": ["a"]}', "type"),
+        (b'{"text": true}', "type"),
+        (b'{"text": null}', "type"),
+        (b'{"other": "x"}', "missing"),
+        (b'{"text": ""}', "empty"),
+        (b'{"text": " \\n"}', "empty"),
+        (b'{"text": "\xff"}', "encoding"),
+        (b'{"text": "\\ud800"}', "encoding"),
+        (b'{"text": "x"} {"text": "y"}', "syntax"),
+    ],
+)
+def test_a_bad_row_is_a_problem_with_its_place_and_the_others_are_read(line, kind):
+    (block,) = read_bytes(b'{"text":"a"}\n' + line + b'\n{"text":"b"}\n', JSONL)
+    assert block.inputs == ["a", "b"]
+    (problem,) = block.problems
+    assert (problem.kind, problem.line, problem.index, problem.raw) == (kind, 2, 1, line)
+
+
+def test_of_equal_keys_the_last_one_counts():
+    (block,) = read_bytes(b'{"text":"a","text":"b"}\n', JSONL)
+    assert block.inputs == ["b"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_the_format_is_known_by_the_name_below_the_compression(tmp_path, suffix):
+    data = b'{"text":"a"}\n'
+    path = tmp_path / f"rows.jsonl{suffix}"
+    if suffix == ".gz":
+        data = gzip.compress(data)
+    elif suffix == ".zst":
+        data = pa.compress(data, "zstd", asbytes=True)
+    path.write_bytes(data)
+    assert texts(formats.read([str(path)], ReadOptions())) == ["a"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_damaged_gzip_file_is_an_error_and_never_a_shorter_file(tmp_path, damage):
+    whole = bytearray(gzip.compress(b"".join(b"line %d\n" % i for i in range(5000))))
+    if damage == "cut":
+        del whole[-20:]
+    else:
+        whole[len(whole) // 2] ^= 0xFF
+    path = tmp_path / "x.gz"
+    path.write_bytes(whole)
+    with pytest.raises(InputError):
+        list(formats.read([str(path)], LINES))
+
+
+def test_rows_are_handed_over_while_a_pipe_stays_open():
+    out, into = os.pipe()
+    blocks = formats.read(["-"], LINES, io.FileIO(out))
+    seen = threading.Event()
+
+    def feed():
+        os.write(into, b"first\nsec")
+        assert seen.wait(10)
+        os.write(into, b"ond\n")
+        os.close(into)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    assert next(blocks).inputs == ["first"]
+    seen.set()
+    assert texts(blocks) == ["second"]
+    feeder.join()
+
+
+def test_what_is_not_there_or_not_a_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="not there"):
+        list(formats.read([str(tmp_path / "none")], LINES))
+    with pytest.raises(InputError, match="directory"):
+        list(formats.read([str(tmp_path)], LINES))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_a_file_error(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("x")
+    path.chmod(0)
+    with pytest.raises(FileError):
+        list(formats.read([str(path)], LINES))
+
+
+# Fields and templates -------------------------------------------------------------------------
+
+
+def field(**options) -> TextField:
+    return TextField(ReadOptions(**options))
+
+
+def test_several_fields_are_joined_by_lines_or_by_a_template():
+    row = {"title": "T", "body": "B", "n": 1}
+    assert field(text_fields=("title", "body"))(row) == "T\nB"
+    assert field(template="{title} - {body} {{x}}")(row) == "T - B {x}"
+
+
+def test_a_template_reaches_no_attributes():
+    with pytest.raises(ValueError, match="missing"):
+        field(template="{title.__class__}")({"title": "T"})
+
+
+@pytest.mark.parametrize("template", ["no fields", "{", "a } {title}", "{}", "{title"])
+def test_a_template_that_cannot_be_meant_is_refused(template):
+    with pytest.raises(UsageError):
+        field(template=template)
+
+
+def test_a_field_of_a_template_that_is_no_text_is_named():
+    with pytest.raises(ValueError, match="'n' holds a number"):
+        field(template="{title} {n}")({"title": "T", "n": 1})

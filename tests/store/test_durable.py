@@ -1,0 +1,129 @@
+"""Outputs appear whole or not at all, never over what somebody else wrote."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tovec.errors import FileError, UsageError
+from tovec.store.durable import OutputFile
+
+
+def write(path, data=b"new", *, force=False, beside=()):
+    output = OutputFile(str(path), force=force)
+    output.file.write(data)
+    for suffix in beside:
+        output.beside(suffix).write(data)
+    return output
+
+
+def test_nothing_is_seen_before_commit_and_all_of_it_after(tmp_path):
+    output = write(tmp_path / "out", beside=[".json"])
+    assert all(name.startswith(".tovec-") for name in os.listdir(tmp_path))
+    output.commit()
+    assert sorted(os.listdir(tmp_path)) == ["out", "out.json"]
+    assert (tmp_path / "out").read_bytes() == b"new"
+
+
+def test_a_discarded_output_leaves_nothing(tmp_path):
+    write(tmp_path / "out", beside=[".json"]).discard()
+    assert os.listdir(tmp_path) == []
+
+
+def test_modes_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "out").commit()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
+
+
+def test_an_existing_file_is_refused_at_once_and_kept(tmp_path):
+    (tmp_path / "out").write_bytes(b"old")
+    with pytest.raises(UsageError):
+        OutputFile(str(tmp_path / "out"), force=False)
+    assert (tmp_path / "out").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_file_that_came_meanwhile_is_never_replaced(tmp_path):
+    output = write(tmp_path / "out")
+    (tmp_path / "out").write_bytes(b"somebody else's")
+    with pytest.raises(UsageError):
+        output.commit()
+    assert (tmp_path / "out").read_bytes() == b"somebody else's"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_with_force_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    (tmp_path / "out").write_bytes(b"old")
+    output = write(tmp_path / "out", force=True)
+    assert (tmp_path / "out").read_bytes() == b"old"
+    output.commit()
+    assert (tmp_path / "out").read_bytes() == b"new"
+
+
+def test_a_symlink_stays_and_the_file_it_names_is_replaced(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write(tmp_path / "link", force=True).commit()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo"])
+def test_what_is_no_regular_file_is_refused(tmp_path, kind):
+    path = tmp_path / "out"
+    path.mkdir() if kind == "directory" else os.mkfifo(path)
+    with pytest.raises(UsageError):
+        OutputFile(str(path), force=True)
+
+
+def test_a_directory_that_is_not_there_is_a_file_error(tmp_path):
+    with pytest.raises(FileError, match="No such file"):
+        OutputFile(str(tmp_path / "no" / "out"), force=False)
+
+
+def test_a_name_as_long_as_names_may_be_works(tmp_path):
+    path = tmp_path / ("x" * 255)
+    write(path).commit()
+    assert path.read_bytes() == b"new"
+
+
+def test_what_a_killed_run_left_is_removed_and_a_living_runs_file_is_not(tmp_path):
+    code = (
+        "import os, signal, sys; from tovec.store.durable import OutputFile;"
+        "one = OutputFile(sys.argv[1], force=False); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "out"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    (stray,) = os.listdir(tmp_path)
+    living = write(path)
+    assert stray not in os.listdir(tmp_path)
+    other = subprocess.run([sys.executable, "-c", code.split("os.kill")[0], str(path)], check=False)
+    assert other.returncode == 0
+    living.commit()
+    assert path.read_bytes() == b"new"
+
+
+def test_a_full_disk_is_a_file_error_and_leaves_nothing(tmp_path):
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "t", str(tmp_path)], check=False
+        ).returncode
+    ):
+        pytest.skip("a small tmpfs can only be mounted by root")
+    try:
+        output = OutputFile(str(tmp_path / "out"), force=False)
+        with pytest.raises((FileError, OSError)) as caught:
+            output.file.write(b"x" * (4 << 20))
+            output.commit()
+        output.discard()
+        assert "space" in str(caught.value)
+        assert os.listdir(tmp_path) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
