@@ -8,7 +8,9 @@ import typer
 
 from tovec import __version__
 from tovec.cli.embed import embed
+from tovec.cli.models import models
 from tovec.cli.options import Common, flattened
+from tovec.cli.serve import serve
 from tovec.errors import Stopped
 
 
@@ -23,7 +25,8 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(flattened(tovec))
-    app.command("embed")(_guarded(flattened(embed)))
+    for command in (embed, models, serve):
+        app.command(command.__name__)(_guarded(flattened(command)))
     return app
 
 

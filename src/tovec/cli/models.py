@@ -1,0 +1,113 @@
+"""The command `tovec models`."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tovec.cli.options import Common, EndpointOptions, chosen, one_of
+from tovec.cli.reporting import Reporter
+from tovec.cli.terminal import encodable, safe
+from tovec.errors import UsageError
+
+LISTING = "Listing"
+
+
+def models(
+    reporter: Reporter,
+    common: Common,
+    endpoint: EndpointOptions,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Show one model.", show_default=False),
+    ] = None,
+    providers: Annotated[
+        bool,
+        typer.Option(
+            "--providers",
+            help="List providers, their key variable and whether it is set.",
+            rich_help_panel=LISTING,
+        ),
+    ] = False,
+    remote: Annotated[
+        bool,
+        typer.Option(
+            "--remote",
+            help="Add what the endpoint's own list of models says.",
+            rich_help_panel=LISTING,
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002 - the option's name
+        str,
+        typer.Option(
+            "--format", metavar="table|json|tsv", help="How to show it.", rich_help_panel=LISTING
+        ),
+    ] = "table",
+) -> None:
+    """List models with their dimensions, limits and prices, or the providers that serve them.
+
+    tovec models
+
+    tovec models text-embedding-3-small --format json
+
+    tovec models --remote -p aivene
+    """
+    from tovec.jobs import listing
+
+    one_of("--format", format, ("table", "json", "tsv"))
+    settings = chosen(common, endpoint)
+    if providers:
+        rows = listing.providers(settings, os.environ)
+    else:
+        rows = listing.models(settings, os.environ, remote, reporter.event, reporter.hide)
+        if name is not None:
+            rows = [_one(rows, name)]
+    show(rows, format)
+
+
+def _one(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    import difflib
+
+    found = {row["id"]: row for row in rows}
+    if name in found:
+        return found[name]
+    near = difflib.get_close_matches(name, found, n=1)
+    raise UsageError(
+        f"there is no known model {name!r}",
+        hint=f"did you mean {near[0]}?" if near else "--remote asks the endpoint for its list",
+    )
+
+
+def show(rows: list[dict[str, Any]], form: str) -> None:
+    """Write rows to stdout as a table, a JSON array or tab-separated lines with a header."""
+    if form == "json":
+        import json
+
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    columns = list(rows[0]) if rows else []
+    cells = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
+    if form == "tsv":
+        lines = ["\t".join(line) for line in cells]
+    else:
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in cells
+        ]
+    for line in lines:
+        sys.stdout.write(encodable(line, sys.stdout) + "\n")
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:,.10g}"
+        case list():
+            return safe(",".join(map(str, value)), 80)
+    return safe(str(value), 200)

@@ -1,0 +1,62 @@
+"""The command `tovec serve`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from tovec.cli.options import Common
+from tovec.cli.reporting import Reporter
+
+SERVER = "Server"
+
+
+def serve(
+    reporter: Reporter,
+    common: Common,  # noqa: ARG001 - set up by `flattened`
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Where to listen.", rich_help_panel=SERVER),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="N", help="0 takes any free port.", rich_help_panel=SERVER
+        ),
+    ] = 8080,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VAR",
+            help="Answer only requests that bring the key in this environment variable.",
+            rich_help_panel=SERVER,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Serve the embedded model behind the API of the others, for tests and development.
+
+    tovec serve &
+
+    curl -s 127.0.0.1:8080/v1/embeddings -d '{"model": "static-minilm-256", "input": "hello"}'
+
+    Prints its base URL once it listens; with -v a line for each request, never its text.
+    """
+    from tovec.local import server
+
+    if host not in ("127.0.0.1", "localhost", "::1") and api_key_env is None:
+        reporter.say("warning", f"everybody who reaches {host} may use this server")
+
+    def listening(url: str) -> None:
+        sys.stdout.write(f"{url}\n")
+        sys.stdout.flush()
+
+    server.run(
+        host,
+        port,
+        api_key_env,
+        environ=os.environ,
+        listening=listening,
+        log=lambda served: reporter.say("info", str(served)),
+    )

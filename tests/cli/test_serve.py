@@ -1,0 +1,74 @@
+"""`tovec serve` as a real process: the embedded model for any client of the API."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import openai
+import pytest
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, **environ: str):
+    program = subprocess.Popen(
+        [sys.executable, "-m", "tovec", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environ},
+    )
+    try:
+        yield program, program.stdout.readline().decode().strip()
+    finally:
+        program.kill()
+        program.communicate()
+
+
+@pytest.mark.parametrize("encoding", ["base64", "float"])
+def test_openai_and_tovec_get_the_same_vectors_bit_for_bit(tovec, encoding):
+    texts = ["hello world", "東京", "a" * 500]
+    with serving() as (_, url):
+        with openai.OpenAI(base_url=url, api_key="none") as client:
+            answer = client.embeddings.create(
+                input=texts, model="static-minilm-256", encoding_format=encoding
+            )
+        embed = ["embed", "-m", "static-minilm-256", "--encoding-format", encoding]
+        served = tovec(*embed, "--base-url", url, *texts)
+    local = tovec("embed", "-p", "local", *texts)
+    assert served.stdout == local.stdout != b""
+    mine = [json.loads(line)["embedding"] for line in local.stdout.splitlines()]
+    theirs = [item.embedding for item in answer.data]
+    if encoding == "base64":
+        import base64
+
+        theirs = [np.frombuffer(base64.b64decode(one), "<f4") for one in theirs]
+    assert np.array_equal(np.array(theirs, np.float32), np.array(mine, np.float32))
+
+
+def test_a_key_is_asked_for_when_one_is_named(tovec):
+    with serving("--api-key-env", "SERVE_KEY", SERVE_KEY="sk-served") as (_, url):
+        options = ["embed", "hi", "-m", "static-minilm-256", "--base-url", url]
+        assert tovec(*options).returncode == 5
+        assert tovec(*options, env={"TOVEC_API_KEY": "sk-served"}).returncode == 0
+
+
+def test_requests_are_logged_without_their_text_and_a_signal_ends_it(tovec):
+    with serving("-v") as (program, url):
+        tovec("embed", "a secret text", "-m", "static-minilm-256", "--base-url", url)
+        program.send_signal(signal.SIGTERM)
+        _, said = program.communicate(timeout=30)
+    assert program.returncode == -signal.SIGTERM
+    assert b"POST /v1/embeddings 200" in said
+    assert b"secret" not in said and b"Traceback" not in said
+
+
+def test_a_port_that_is_taken_is_an_error_in_three_lines(tovec):
+    with serving() as (_, url):
+        port = url.rpartition(":")[2].removesuffix("/v1")
+        done = tovec("serve", "--port", port)
+    assert done.returncode == 2
+    assert port.encode() in done.stderr
+    assert len(done.stderr.splitlines()) <= 3
