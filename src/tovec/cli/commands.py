@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tovec import __version__
+from tovec.cli.config import config
 from tovec.cli.embed import embed
 from tovec.cli.models import models
 from tovec.cli.options import Common, flattened
@@ -25,7 +26,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(flattened(tovec))
-    for command in (embed, models, serve):
+    for command in (embed, models, serve, config):
         app.command(command.__name__)(_guarded(flattened(command)))
     return app
 

@@ -23,6 +23,7 @@ class Connection(NamedTuple):
     model: models.Model
     provider: providers.Provider
     concurrency: int
+    has_key: bool
 
     @property
     def dimensions(self) -> int | None:
@@ -35,10 +36,12 @@ def connect(
     environ: Mapping[str, str],
     observer: Observer = ignore,
     hide: Hide = lambda _blot: None,
+    around: Callable[[Transport], Transport] = lambda transport: transport,
 ) -> Connection:
     """Give the connection that the settings describe; nothing is sent yet.
 
-    `hide` is told how to blot the key out, before anything can fail with the key at hand.
+    `hide` is told how to blot the key out, before anything can fail with the key at hand;
+    `around` may put another transport around the one that carries the calls.
     Raises UsageError and PersonError for what cannot work.
     """
     address = settings.base_url or settings.url
@@ -57,7 +60,7 @@ def connect(
     concurrency = settings.concurrency or DEFAULT_CONCURRENCY
     client = Client(
         endpoint,
-        _transport(endpoint, concurrency),
+        around(_transport(endpoint, concurrency)),
         Governor(concurrency=concurrency, rpm=settings.rpm, tpm=settings.tpm),
         key,
         observer=observer,
@@ -65,7 +68,7 @@ def connect(
         max_retries=settings.max_retries,
         matryoshka=bool(model.matryoshka),
     )
-    return Connection(client, model, provider, concurrency)
+    return Connection(client, model, provider, concurrency, key is not None)
 
 
 def _transport(endpoint: endpoints.Endpoint, concurrency: int) -> Transport:
