@@ -325,6 +325,7 @@ class Loopback:
             server.close()
             for connection in list(self._open):
                 connection.drop()
+            await asyncio.sleep(0.01)  # for the loop to take leave of them
 
         def run() -> None:
             with asyncio.Runner() as runner:

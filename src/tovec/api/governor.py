@@ -42,6 +42,7 @@ class Ticket(NamedTuple):
     tokens: float
     at: float
     known: bool  # whether the endpoint's limits were known then
+    ended: tuple[float, float]  # requests and tokens that had been answered by then
 
 
 class _Own:
@@ -86,6 +87,7 @@ class _Mirror:
         self._level = 0.0
         self._at = 0.0
         self._open = 0.0
+        self.ended = 0.0
         self._ends: float | None = None
         self._foreign = 0.0  # a second
         self._drift = 0.0
@@ -120,11 +122,21 @@ class _Mirror:
 
     def end(self, amount: float) -> None:
         self._open -= amount
+        self.ended += amount
 
     def learn(
-        self, now: float, limit: int | None, left: int | None, reset: float | None, charged: float
+        self,
+        now: float,
+        limit: int | None,
+        left: int | None,
+        reset: float | None,
+        charged: float,
+        ended: float,
     ) -> None:
-        """Take over what an answer says; `charged` is its own part of what is under way."""
+        """Take over what an answer says, to a request that was `charged` after `ended` had ended.
+
+        Answers overtake each other: only what had ended when its request left is surely in it.
+        """
         if limit is None or limit <= 0:
             return
         if self.limit is None:
@@ -137,10 +149,13 @@ class _Mirror:
         left = min(left, limit)
         if reset is not None:
             full = (limit - left) * 60 / limit
-            steady = abs(reset - full) <= 0.2 * full + 1.0
-            self._ends = None if steady else now + min(reset, MAX_RESET) + 0.05
-        # What is under way may have been counted there already, or not.
-        least, most = left - (self._open - charged), float(left)
+            ends = now + min(reset, MAX_RESET) + 0.05
+            # A window that is used up at once looks like a bucket, but its end does not move.
+            fixed = self._ends is not None and abs(ends - self._ends) < 1.5
+            steady = not fixed and abs(reset - full) <= 0.2 * full + 1.0
+            self._ends = None if steady else ends
+        unsure = self._open + self.ended - ended - charged
+        least, most = left - unsure, float(left)
         believed = min(max(self._level, least), most)
         self._drift += self._level - believed
         self._level = believed
@@ -178,6 +193,7 @@ class Governor:
         self._ratio = 1.0  # tokens counted by the endpoint, to our estimate
         self._limit = float(min(START_CONCURRENCY, concurrency))
         self._doubling = True
+        self._pressed = False  # whether requests have waited for one to end
         self._fastest = FOREVER
         self._not_before = 0.0
         self._last_cut = -FOREVER
@@ -230,6 +246,7 @@ class Governor:
     def _wait(self, tokens: int) -> float:
         """Give the seconds until a request may go out: 0 now, infinity when one must end first."""
         if self.under_way >= max(1, int(self._limit)):
+            self._pressed = True
             return FOREVER
         now, amount = self._clock(), self._charge(tokens)
         return max(
@@ -247,12 +264,13 @@ class Governor:
     def _take(self, tokens: int) -> Ticket:
         now, amount = self._clock(), self._charge(tokens)
         self.under_way += 1
+        self._pressed = self._pressed and self.under_way * 2 >= self._limit
         self._own_requests.take(now, 1)
         self._own_tokens.take(now, amount)
         self._requests.take(1)
         self._tokens.take(amount)
         known = self._requests.limit is not None or self._tokens.limit is not None
-        return Ticket(amount, now, known)
+        return Ticket(amount, now, known, (self._requests.ended, self._tokens.ended))
 
     def release(self, ticket: Ticket) -> None:
         """Count a request as ended, however it ended; after what it taught has been said."""
@@ -291,19 +309,19 @@ class Governor:
 
     def _learn(self, ticket: Ticket, rates: Rates, now: float) -> None:
         kinds = (
-            (self._requests, 1.0, rates.limit_requests, rates.remaining_requests,
-             rates.reset_requests),
-            (self._tokens, ticket.tokens, rates.limit_tokens, rates.remaining_tokens,
-             rates.reset_tokens),
+            (self._requests, 1.0, ticket.ended[0], rates.limit_requests,
+             rates.remaining_requests, rates.reset_requests),
+            (self._tokens, ticket.tokens, ticket.ended[1], rates.limit_tokens,
+             rates.remaining_tokens, rates.reset_tokens),
         )  # fmt: skip
-        for mirror, charged, limit, left, reset in kinds:
-            mirror.learn(now, limit, left, reset, charged)
+        for mirror, charged, ended, limit, left, reset in kinds:
+            mirror.learn(now, limit, left, reset, charged, ended)
             if limit is None and left == 0 and reset:
                 self._not_before = max(self._not_before, now + min(reset, MAX_RESET))
 
     def _grow(self, seconds: float) -> None:
         self._fastest = min(seconds, self._fastest * 1.01)
-        if self.under_way * 2 < self._limit or seconds > max(SLOW, 4 * self._fastest):
+        if not self._pressed or seconds > max(SLOW, 4 * self._fastest):
             return  # more would not be used, or would only wait at the endpoint
         self._limit += 1.0 if self._doubling else 1.0 / self._limit
         self._limit = min(float(self.concurrency), self._limit)
@@ -313,7 +331,7 @@ class Governor:
         now = self._clock()
         self._trouble = now if self._trouble is None else self._trouble
         self._spend(1)
-        if ticket.at >= self._throttled_at:  # not one more answer to the same burst
+        if ticket.at > self._throttled_at:  # not one more answer to the same burst
             self._throttles += 1
             self._throttled_at = now
             self._cut(now)
@@ -335,7 +353,7 @@ class Governor:
         self._spend(cost)
         if overload:
             self._cut(now)
-        if self._opened is not None and ticket.at < self._opened:
+        if self._opened is not None and ticket.at <= self._opened:
             return  # it left before the circuit opened, and says nothing new
         self._failures += 1
         if self._failures >= CIRCUIT or self._budget <= 0:

@@ -1,0 +1,332 @@
+"""The governor over hours of virtual time: limits kept and used up, order, pauses, circuit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.api.virtual_time import run_virtually
+from tests.servers.loopback import Allowance
+
+from tovec.api.governor import Governor
+from tovec.api.headers import Rates
+
+SILENT = Rates()
+Clock = Callable[[], float]
+
+
+def governor(clock: Clock, **more: Any) -> Governor:
+    return Governor(clock=clock, randomness=random.Random(7).random, **more)
+
+
+async def send(
+    one: Governor, clock: Clock, tokens: int, seconds: float = 0.2, rates: Rates = SILENT
+) -> float:
+    """Send one request that succeeds; give when it left."""
+    ticket = await one.admit(tokens)
+    left = clock()
+    await asyncio.sleep(seconds)
+    one.succeeded(ticket, rates, estimate=tokens, actual=tokens, seconds=seconds)
+    one.release(ticket)
+    return left
+
+
+def most_in_a_minute(sent: list[tuple[float, int]]) -> int:
+    return max(sum(n for t, n in sent if start <= t < start + 60) for start, _ in sent)
+
+
+@pytest.mark.parametrize(("rpm", "tpm"), [(60, None), (None, 100_000), (30, 1_000_000), (3, None)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_users_limit_is_never_exceeded_in_any_minute_and_is_used_up(
+    rpm: int | None, tpm: int | None, seed: int
+) -> None:
+    chance = random.Random(seed)
+    sizes = [chance.randint(1, 9_000) for _ in range(600 if rpm != 3 else 60)]
+
+    async def work(clock: Clock) -> list[tuple[float, int]]:
+        one = governor(clock, rpm=rpm, tpm=tpm)
+        left = await asyncio.gather(*(send(one, clock, size) for size in sizes))
+        return list(zip(left, sizes, strict=True))
+
+    sent = run_virtually(work)
+    minutes = max(t for t, _ in sent) / 60
+    if rpm is not None:
+        assert most_in_a_minute([(t, 1) for t, _ in sent]) <= rpm
+        used = len(sent) / (rpm * max(1, minutes + 1))
+    if tpm is not None and rpm is None:
+        assert most_in_a_minute(sent) <= tpm
+        used = sum(sizes) / (tpm * (minutes + 1))
+    assert used >= 0.90  # over the last, broken minute too
+
+
+def test_requests_leave_in_the_order_in_which_they_came_whatever_their_size() -> None:
+    async def work(clock: Clock) -> list[int]:
+        one, order = governor(clock, tpm=10_000), list[int]()
+
+        async def go(i: int, size: int) -> None:
+            ticket = await one.admit(size)
+            order.append(i)
+            await asyncio.sleep(0.1)
+            one.release(ticket)
+
+        await asyncio.gather(*(go(i, 9_000 if i % 5 == 0 else 10) for i in range(60)))
+        return order
+
+    assert run_virtually(work) == list(range(60))
+
+
+def test_a_free_slot_is_given_without_waiting_for_anything() -> None:
+    work = Governor().admit(10)
+    with pytest.raises(StopIteration):
+        work.send(None)
+
+
+class Server:
+    """An endpoint's limits on the virtual clock, with headers as OpenAI writes them."""
+
+    def __init__(self, clock: Clock, rpm: int, tpm: int, style: str = "bucket") -> None:
+        self.clock, self.limits = clock, {"requests": float(rpm), "tokens": float(tpm)}
+        self.used = {name: Allowance(style) for name in self.limits}
+        self.refused = self.accepted = 0
+
+    def ask(self, tokens: int) -> tuple[float, Rates]:
+        """Give 0 and the headers of a success, or the hint of a 429."""
+        now, amounts = self.clock(), {"requests": 1.0, "tokens": float(tokens)}
+        waits = [self.used[name].wait(self.limits[name], amounts[name], now) for name in amounts]
+        if max(waits) > 0:
+            self.refused += 1
+            return max(waits) + 0.001, SILENT
+        self.accepted += 1
+        said: dict[str, Any] = {}
+        for name, amount in amounts.items():
+            allowed, limit = self.used[name], self.limits[name]
+            allowed.used += amount
+            said[f"limit_{name}"] = int(limit)
+            said[f"remaining_{name}"] = int(limit - allowed.used)
+            steady = allowed.used * 60 / limit
+            said[f"reset_{name}"] = steady if allowed.style == "bucket" else allowed.last + 60 - now
+        return 0.0, Rates(**said)
+
+
+async def deliver(one: Governor, server: Server, clock: Clock, tokens: int) -> None:
+    """Send one request until it is accepted."""
+    while True:
+        ticket = await one.admit(tokens)
+        await asyncio.sleep(0.05)
+        hint, rates = server.ask(tokens)
+        await asyncio.sleep(0.15)
+        if not hint:
+            one.succeeded(ticket, rates, estimate=tokens, actual=tokens, seconds=0.2)
+            one.release(ticket)
+            return
+        one.throttled(ticket, rates, hint)
+        one.release(ticket)
+
+
+@pytest.mark.parametrize("style", ["bucket", "fixed"])
+@pytest.mark.parametrize(("requests", "tokens"), [(40, 61_000), (400, 6_100), (400, 100)])
+def test_learned_limits_cost_at_most_three_percent_of_time_and_no_refusal(
+    style: str, requests: int, tokens: int
+) -> None:
+    rpm, tpm = 120, 1_220_000
+
+    async def work(clock: Clock) -> tuple[float, Server]:
+        one, server = governor(clock), Server(clock, rpm, tpm, style)
+        await asyncio.gather(*(deliver(one, server, clock, tokens) for _ in range(requests)))
+        return clock(), server
+
+    took, server = run_virtually(work)
+    share = max(requests / rpm, requests * tokens / tpm)
+    least = 60 * (share - 1) if style == "bucket" else 60 * (-(-share // 1) - 1)
+    assert took <= 1.03 * least + 0.6
+    assert server.refused == 0
+    assert server.accepted == requests
+
+
+def test_limits_halved_in_mid_job_are_followed() -> None:
+    async def work(clock: Clock) -> tuple[float, Server]:
+        one, server = governor(clock), Server(clock, 600, 10_000_000)
+
+        async def halve() -> None:
+            await asyncio.sleep(120)
+            server.limits["requests"] = 300.0
+
+        halving = asyncio.ensure_future(halve())
+        await asyncio.gather(*(deliver(one, server, clock, 10) for _ in range(3_000)))
+        await halving
+        return clock(), server
+
+    took, server = run_virtually(work)
+    # 600 at once and 10 a second for 120 s make 1800; then 300 too many are counted, which takes
+    # 60 s to forget at 5 a second, as do the other 1200.
+    assert took <= 1.03 * (120 + 60 + 1_200 / 5)
+    assert server.refused <= 30  # 1 %
+
+
+def test_two_programs_that_share_a_limit_do_not_fight() -> None:
+    async def work(clock: Clock) -> tuple[float, Server]:
+        server = Server(clock, 600, 10_000_000)
+        both = [governor(clock), governor(clock)]
+        works = [deliver(both[i % 2], server, clock, 10) for i in range(3_000)]
+        await asyncio.gather(*works)
+        return clock(), server
+
+    took, server = run_virtually(work)
+    assert took <= 1.10 * (3_000 - 600) / 10
+    assert server.refused <= 0.03 * 3_000
+
+
+def test_a_hint_stops_everybody_for_as_long_and_no_longer() -> None:
+    async def work(clock: Clock) -> list[float]:
+        one = governor(clock)
+        ticket = await one.admit(1)
+        one.throttled(ticket, SILENT, 2.0)
+        one.release(ticket)
+        return await asyncio.gather(*(send(one, clock, 1) for _ in range(3)))
+
+    left = run_virtually(work)
+    assert 2.0 <= min(left) <= 2.3
+
+
+def test_one_burst_of_refusals_is_one_lesson() -> None:
+    async def work(clock: Clock) -> float:
+        one = governor(clock)
+        tickets = [await one.admit(1) for _ in range(4)]
+        delays = [one.throttled(ticket, SILENT, None) for ticket in tickets]
+        for ticket in tickets:
+            one.release(ticket)
+        await send(one, clock, 1)
+        assert max(delays) <= 2.0
+        return clock()
+
+    assert run_virtually(work) <= 2.5
+
+
+def test_an_endpoint_that_only_throttles_is_asked_less_than_sixty_times_in_a_quarter_hour() -> None:
+    async def work(clock: Clock) -> int:
+        one, asked = governor(clock, concurrency=64), 0
+
+        async def ask() -> None:
+            nonlocal asked
+            while not one.exhausted():
+                ticket = await one.admit(1)
+                asked += 1
+                await asyncio.sleep(0.1)
+                one.throttled(ticket, SILENT, None)
+                one.release(ticket)
+
+        await asyncio.gather(*(ask() for _ in range(8)))
+        assert clock() >= 900
+        return asked
+
+    assert 15 < run_virtually(work) < 60
+
+
+def test_a_dead_endpoint_is_probed_by_one_request_and_not_flooded_on_return() -> None:
+    async def work(clock: Clock) -> list[tuple[float, bool, int]]:
+        one, log = governor(clock), list[tuple[float, bool, int]]()
+
+        async def go() -> None:
+            attempt = 0
+            while True:
+                ticket = await one.admit(1)
+                under_way = one.under_way
+                await asyncio.sleep(0.1)
+                dead = 10 <= clock() < 70
+                log.append((clock(), dead, under_way))
+                attempt += 1
+                if not dead:
+                    one.succeeded(ticket, SILENT, estimate=1, actual=1, seconds=0.1)
+                    one.release(ticket)
+                    return
+                one.failed(ticket, cost=0)
+                one.release(ticket)
+                await asyncio.sleep(one.backoff(attempt, base=0.25, cap=15))
+
+        await asyncio.gather(*(go() for _ in range(3_000)))
+        return log
+
+    log = run_virtually(work)
+    dead = [entry for entry in log if entry[1]]
+    assert len(dead) <= 16 + 10  # what was under way, and a few probes
+    back = [entry for entry in log if entry[0] >= 70]
+    assert back[0][0] <= 100
+    assert [under_way for _, _, under_way in back[:1]] == [1]
+    assert max(under_way for t, _, under_way in back if t < back[0][0] + 0.25) <= 8
+
+
+def test_concurrency_doubles_each_round_until_the_endpoint_objects() -> None:
+    async def work(clock: Clock) -> tuple[int, int]:
+        one, most = governor(clock, concurrency=16), 0
+
+        async def go() -> None:
+            nonlocal most
+            ticket = await one.admit(1)
+            most = max(most, one.under_way)
+            await asyncio.sleep(0.2)
+            one.succeeded(ticket, SILENT, estimate=1, actual=1, seconds=0.2)
+            one.release(ticket)
+
+        await asyncio.gather(*(go() for _ in range(28)))
+        rounds = round(clock() / 0.2)
+        tickets = [await one.admit(1) for _ in range(16)]
+        one.throttled(tickets[0], SILENT, 0.01)
+        for ticket in tickets:
+            one.release(ticket)
+        await asyncio.sleep(1)
+        after = 0
+        for _ in range(16):
+            if one._wait(1) <= 0:
+                await one.admit(1)
+                after += 1
+        assert most == 16
+        return rounds, after
+
+    rounds, after = run_virtually(work)
+    assert rounds == 3  # 4 + 8 + 16
+    assert after == 11  # 16 * 0.7
+
+
+def test_trouble_is_counted_from_its_beginning_not_from_the_last_success() -> None:
+    async def work(clock: Clock) -> None:
+        one = governor(clock, give_up_after=900)
+        await send(one, clock, 1)
+        await asyncio.sleep(36_000)  # `tail -f` of a quiet file
+        ticket = await one.admit(1)
+        one.failed(ticket, cost=1)
+        one.release(ticket)
+        assert not one.exhausted()
+        await asyncio.sleep(901)
+        assert one.exhausted()
+
+    run_virtually(work)
+
+
+def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
+    async def work(clock: Clock) -> None:
+        one = governor(clock, concurrency=1)
+        held = await one.admit(1)
+        waiting = asyncio.ensure_future(one.admit(1))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        one.release(held)
+        async with asyncio.timeout(1):
+            await one.admit(1)
+
+    run_virtually(work)
+
+
+@pytest.mark.parametrize("used", ["remaining_tokens", "remaining_requests"])
+def test_nothing_left_and_no_limit_named_means_waiting_for_the_reset(used: str) -> None:
+    reset = used.replace("remaining", "reset")
+
+    async def work(clock: Clock) -> float:
+        one = governor(clock)
+        await send(one, clock, 1, rates=Rates(**{used: 0, reset: 3.0}))
+        return await send(one, clock, 1)
+
+    assert run_virtually(work) >= 3.0
