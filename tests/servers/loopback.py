@@ -110,13 +110,13 @@ class Fault:
     factor: float = 1.0
     wait: float = 0.0  # seconds before the fault shows
 
-    def hits(self, number: int, inputs: Sequence[Input], age: float, chance: float) -> bool:
+    def hits(self, number: int, inputs: Sequence[Input], age: float, chance: random.Random) -> bool:
         """Say whether this request meets the fault."""
         return (
             self.times != 0
             and (self.at is None or number in self.at)
             and (self.every is None or number % self.every == 0)
-            and (self.rate is None or chance < self.rate)
+            and (self.rate is None or chance.random() < self.rate)
             and (self.text is None or any(self.text in str(one) for one in inputs))
             and (self.over is None or len(inputs) > self.over)
             and (self.start is None or age >= self.start)
@@ -420,9 +420,8 @@ class Loopback:
         return given
 
     def _fault(self, number: int, inputs: list[Input]) -> Fault | None:
-        chance = self._random.random()
         return next(
-            (one for one in self.faults if one.hits(number, inputs, self.age, chance)), None
+            (one for one in self.faults if one.hits(number, inputs, self.age, self._random)), None
         )
 
     def _check(self, asked: dict[str, Any], inputs: list[Input], tokens: int, size: int) -> None:
