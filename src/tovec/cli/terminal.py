@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-SHORT_VALUES = 4  # components shown of each vector
+SHORT_VALUES = 4  # components shown of each vector, where there is room
 
 
 def safe(text: str, limit: int = 512) -> str:
@@ -54,16 +54,16 @@ class TableWriter:
         from rich.cells import set_cell_size
 
         width = shutil.get_terminal_size().columns
-        values = f"{'values':<{9 * SHORT_VALUES + 2}}"
-        room = max(8, width - 6 - 2 - 4 - 2 - len(values) - 2)
+        shown = max(1, min(SHORT_VALUES, (width - 40) // 9))
+        room = max(8, width - 18 - 9 * shown)
         if not self._shown:
-            self._line(f"{'index':>6}  {set_cell_size('text', room)}  dims  {values}".rstrip())
+            self._line(f"{'index':>6}  {set_cell_size('text', room)}  dims  values")
         for i, row in enumerate(rows.json()):
             fields = orjson.loads(row)
             text = fields.get("text", row.decode(errors="replace"))
             text = safe(text if isinstance(text, str) else row.decode(), 4 * room)
-            start = " ".join(f"{value:>8.4f}" for value in vectors[i, :SHORT_VALUES])
-            more = " …" if vectors.shape[1] > SHORT_VALUES else ""
+            start = " ".join(f"{value:>8.4f}" for value in vectors[i, :shown])
+            more = " …" if vectors.shape[1] > shown else ""
             index = safe(str(fields.get("index", self._shown)), 6)
             self._line(
                 f"{index:>6}  {set_cell_size(text, room)}  {vectors.shape[1]:>4}  {start}{more}"
