@@ -323,9 +323,12 @@ class Loopback:
             ready.set()
             await self._stop.wait()
             server.close()
-            for connection in list(self._open):
-                connection.drop()
-            await asyncio.sleep(0.01)  # for the loop to take leave of them
+            for _ in range(5):  # turns of the loop that a connection just accepted needs to show
+                await asyncio.sleep(0)
+            while self._open:
+                for connection in list(self._open):
+                    connection.drop()
+                await asyncio.sleep(0.001)
 
         def run() -> None:
             with asyncio.Runner() as runner:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and stay: the only module that fsyncs and renames.
+"""Files that appear whole or not at all, and stay: what is written, synced and renamed, in order.
 
 An output is written beside its place under a short temporary name, flushed, fsynced, closed with
 its errors checked, renamed, and the directory fsynced: after a crash at any moment the name holds
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from tovec.errors import FileError, UsageError
+from tovec.store.filesystem import REAL, FileSystem
 
 BUFFER = 1 << 20
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
@@ -53,14 +53,15 @@ class OutputFile:
 
     seekable = True
 
-    def __init__(self, path: str, *, force: bool) -> None:
+    def __init__(self, path: str, *, force: bool, fs: FileSystem = REAL) -> None:
         self._force = force
+        self._fs = fs
         # A link is followed once: the file it names is replaced, the link stays.
-        self._path = Path(os.path.realpath(path))
+        self._path = Path(fs.resolve(path))
         self.name = self._path.name
         self._beside: list[_Temporary] = []
         self._refuse(self._path, path)
-        self._main = _Temporary(self._path)
+        self._main = _Temporary(self._path, fs)
 
     @property
     def file(self) -> BinaryIO:
@@ -71,7 +72,7 @@ class OutputFile:
         """Open a further file, named as the output plus `suffix`; it appears just before it."""
         path = self._path.with_name(self._path.name + suffix)
         self._refuse(path, str(path))
-        self._beside.append(_Temporary(path))
+        self._beside.append(_Temporary(path, self._fs))
         return self._beside[-1].file
 
     def commit(self) -> None:
@@ -82,7 +83,7 @@ class OutputFile:
                 part.sync()
             for part in parts:
                 part.publish(replace=self._force)
-            sync_directory(self._path.parent)
+            sync_directory(self._path.parent, self._fs)
         except OSError as error:
             self.discard()
             if error.errno == errno.EEXIST:
@@ -96,7 +97,7 @@ class OutputFile:
 
     def _refuse(self, path: Path, shown: str) -> None:
         try:
-            mode = path.stat().st_mode
+            mode = self._fs.status(str(path)).mode
         except OSError:
             return  # not there, or not to be looked at: opening will say which
         if not stat.S_ISREG(mode):
@@ -113,54 +114,58 @@ def _exists(path: str) -> UsageError:
 class _Temporary:
     """One file under a temporary name beside its place."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, fs: FileSystem) -> None:
+        self._path, self._fs = path, fs
         # A hash keeps the name short where the target's own is as long as names may be.
         short = hashlib.blake2b(path.name.encode(errors="surrogateescape"), digest_size=6)
         self._temporary = path.with_name(f".tovec-{short.hexdigest()}-{os.getpid()}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._remove_strays(short.hexdigest())
-            number = os.open(self._temporary, flags, 0o600)
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            number = fs.open(str(self._temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            fs.lock(number)
         except OSError as error:
             fail(error, path)
-        self.file: BinaryIO = BufferedWriter(FileIO(number, "w"), BUFFER)
+        self.file: BinaryIO = BufferedWriter(fs.stream(number), BUFFER)
 
     def _remove_strays(self, short: str) -> None:
         """Remove what a killed run has left: temporary files that nobody holds a lock on."""
-        for stray in self._path.parent.glob(f".tovec-{short}-*.tmp"):
+        for name in self._fs.names(str(self._path.parent)):
+            if not (name.startswith(f".tovec-{short}-") and name.endswith(".tmp")):
+                continue
+            stray = str(self._path.with_name(name))
             with contextlib.suppress(OSError):
-                number = os.open(stray, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                number = self._fs.open(stray, os.O_RDONLY)
                 try:
-                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    stray.unlink()
+                    self._fs.lock(number)
+                    self._fs.unlink(stray)
                 finally:
-                    os.close(number)
+                    self._fs.close(number)
 
     def sync(self) -> None:
         """Write everything to the disk, and see the errors that only closing shows."""
         self.file.flush()
-        os.fchmod(self.file.fileno(), 0o666 & ~_umask())
-        os.fsync(self.file.fileno())
+        self._fs.chmod(self.file.fileno(), 0o666 & ~_umask())
+        self._fs.sync(self.file.fileno())
         self.file.close()
 
     def publish(self, *, replace: bool) -> None:
         """Give the file its name; without `replace`, never over another that came meanwhile."""
+        temporary, path = str(self._temporary), str(self._path)
         if replace:
-            self._temporary.replace(self._path)
+            self._fs.rename(temporary, path)
             return
         try:
-            os.link(self._temporary, self._path)
+            self._fs.link(temporary, path)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOENT):
                 raise
             # A file system without hard links: look, then rename.
-            if self._path.exists():
-                raise FileExistsError(errno.EEXIST, "the output exists", str(self._path)) from None
-            self._temporary.replace(self._path)
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.status(path)
+                raise FileExistsError(errno.EEXIST, "the output exists", path) from None
+            self._fs.rename(temporary, path)
             return
-        self._temporary.unlink()
+        self._fs.unlink(temporary)
 
     def remove(self) -> None:
         """Close and remove, whatever has happened before."""
@@ -170,19 +175,19 @@ class _Temporary:
         with contextlib.suppress(OSError, ValueError):
             self.file.close()
         with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self._fs.unlink(str(self._temporary))
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable; file systems that cannot are left alone."""
-    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_directory(path: Path | str, fs: FileSystem = REAL) -> None:
+    """Make the names in a directory durable; file systems that cannot are left alone (#123)."""
+    number = fs.open(os.fspath(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(number)
+        fs.sync(number)
     except OSError as error:
         if error.errno not in _NO_DIRECTORY_SYNC:
             raise
     finally:
-        os.close(number)
+        fs.close(number)
 
 
 def _umask() -> int:

@@ -1,0 +1,174 @@
+"""The file operations that durability rests on, as an object: the real ones, or simulated.
+
+Nothing else in this room opens for writing, writes, syncs, renames or unlinks, so a crash model
+sees every step that matters (section (f) of the reliability notes). Errors are OSErrors.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+Buffer = Any  # bytes, a memoryview, a contiguous array
+
+
+class Status(NamedTuple):
+    """What is needed of a file's status; `identity` is (device, inode)."""
+
+    size: int
+    mode: int
+    owner: int
+    links: int
+    identity: tuple[int, int]
+
+
+class FileSystem(Protocol):
+    """What a store asks of a file system; paths are whole, numbers are file descriptors."""
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        """Open without following a link at the end of `path`; never inherited by children."""
+        ...
+
+    def close(self, number: int) -> None:
+        """Close, and show the errors that only closing shows."""
+        ...
+
+    def read(self, number: int, buffer: Buffer, offset: int) -> int:
+        """Fill `buffer` from `offset` on, as far as the file goes; give the bytes read."""
+        ...
+
+    def write(self, number: int, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write buffers one after another from `offset` on; may write less, and says how much."""
+        ...
+
+    def stream(self, number: int) -> io.RawIOBase:
+        """Give the descriptor as a raw file, which closes it."""
+        ...
+
+    def sync(self, number: int, *, data_only: bool = False) -> None:
+        """Return when what was written (of a directory: its names) survives a power cut."""
+        ...
+
+    def truncate(self, number: int, size: int) -> None:
+        """Cut a file to `size` bytes."""
+        ...
+
+    def chmod(self, number: int, mode: int) -> None:
+        """Set a file's mode."""
+        ...
+
+    def lock(self, number: int) -> None:
+        """Take the file's lock, or raise BlockingIOError at once; closing gives it back."""
+        ...
+
+    def status(self, file: int | str) -> Status:
+        """Give the status of a descriptor, or of what a path names, links followed."""
+        ...
+
+    def names(self, directory: str) -> list[str]:
+        """Give the names in a directory, in no order."""
+        ...
+
+    def resolve(self, path: str) -> str:
+        """Give the path with its links followed."""
+        ...
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a directory."""
+        ...
+
+    def link(self, old: str, new: str) -> None:
+        """Give a file a second name, never one that exists."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, replacing what had it."""
+        ...
+
+    def unlink(self, path: str) -> None:
+        """Remove a name."""
+        ...
+
+
+class RealFileSystem:
+    """The operating system's."""
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        """Open; see FileSystem."""
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+    def close(self, number: int) -> None:
+        """Close."""
+        os.close(number)
+
+    def read(self, number: int, buffer: Buffer, offset: int) -> int:
+        """Fill a buffer; one call reads at most 2 GiB, so it is asked until nothing comes."""
+        view, done = memoryview(buffer).cast("B"), 0
+        while done < len(view) and (got := os.preadv(number, [view[done:]], offset + done)):
+            done += got
+        return done
+
+    def write(self, number: int, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write, perhaps less than everything."""
+        return os.pwritev(number, buffers, offset)
+
+    def stream(self, number: int) -> io.RawIOBase:
+        """Give a raw file."""
+        return io.FileIO(number, "w")
+
+    def sync(self, number: int, *, data_only: bool = False) -> None:
+        """Sync; on macOS only F_FULLFSYNC reaches the disk itself."""
+        full = getattr(fcntl, "F_FULLFSYNC", None)
+        if full is not None:
+            fcntl.fcntl(number, full)
+        elif data_only:
+            os.fdatasync(number)
+        else:
+            os.fsync(number)
+
+    def truncate(self, number: int, size: int) -> None:
+        """Cut."""
+        os.ftruncate(number, size)
+
+    def chmod(self, number: int, mode: int) -> None:
+        """Set the mode."""
+        os.fchmod(number, mode)
+
+    def lock(self, number: int) -> None:
+        """Lock, or raise BlockingIOError."""
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def status(self, file: int | str) -> Status:
+        """Give the status."""
+        s = os.stat(file)  # noqa: PTH116 - a descriptor or a path
+        return Status(s.st_size, s.st_mode, s.st_uid, s.st_nlink, (s.st_dev, s.st_ino))
+
+    def names(self, directory: str) -> list[str]:
+        """List."""
+        return os.listdir(directory)  # noqa: PTH208 - names, not paths
+
+    def resolve(self, path: str) -> str:
+        """Follow links."""
+        return os.path.realpath(path)
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a directory."""
+        os.mkdir(path, mode)  # noqa: PTH102 - no parents, no second thoughts
+
+    def link(self, old: str, new: str) -> None:
+        """Link."""
+        os.link(old, new)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename."""
+        os.replace(old, new)  # noqa: PTH105
+
+    def unlink(self, path: str) -> None:
+        """Unlink."""
+        os.unlink(path)  # noqa: PTH108
+
+
+REAL: FileSystem = RealFileSystem()
