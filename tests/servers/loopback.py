@@ -323,6 +323,11 @@ class Loopback:
             ready.set()
             await self._stop.wait()
             server.close()
+            # A connection whose TLS handshake has not ended shows only as a task.
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in others:
+                    task.cancel()
+                await asyncio.wait(others)
             for _ in range(5):  # turns of the loop that a connection just accepted needs to show
                 await asyncio.sleep(0)
             while self._open:
