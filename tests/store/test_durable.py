@@ -100,11 +100,17 @@ def test_what_a_killed_run_left_is_removed_and_a_living_runs_file_is_not(tmp_pat
     )
     path = tmp_path / "out"
     subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    (stray,) = os.listdir(tmp_path)
+    (stray,) = tmp_path.iterdir()
+    stray.write_bytes(b"half a row")
     living = write(path)
-    assert stray not in os.listdir(tmp_path)
-    other = subprocess.run([sys.executable, "-c", code.split("os.kill")[0], str(path)], check=False)
-    assert other.returncode == 0
+    assert b"half" not in stray.read_bytes()
+    other = subprocess.run(
+        [sys.executable, "-c", code.split("os.kill")[0], str(path)],
+        check=False,
+        capture_output=True,
+    )
+    assert b"another run is writing" in other.stderr
+    assert other.returncode == 1  # LockedError
     living.commit()
     assert path.read_bytes() == b"new"
 

@@ -13,11 +13,12 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
-from tovec.errors import FileError, UsageError
+from tovec.errors import FileError, LockedError, UsageError
 from tovec.store.filesystem import REAL, FileSystem
 
 BUFFER = 1 << 20
@@ -44,18 +45,24 @@ def fail(error: OSError, path: str | os.PathLike[str]) -> NoReturn:
     ) from None
 
 
+Published = Sequence[Mapping[str, Any]]
+"""Files that became visible: path, inode, size and time of change of each."""
+
+
 class OutputFile:
     """A file, and those beside it, that become visible together when `commit` is called.
 
-    Satisfies `formats.interface.Sink`. Raises UsageError at once when the target exists and
-    `force` is not given, or is nothing that a file can replace.
+    Satisfies `formats.interface.Sink`. Raises UsageError at once when the target is nothing that
+    a file can replace, or exists and is neither to be replaced by `force` nor one of `ours`, the
+    files that an earlier run published; LockedError when another run is writing it.
     """
 
     seekable = True
 
-    def __init__(self, path: str, *, force: bool, fs: FileSystem = REAL) -> None:
-        self._force = force
-        self._fs = fs
+    def __init__(
+        self, path: str, *, force: bool = False, ours: Published = (), fs: FileSystem = REAL
+    ) -> None:
+        self._force, self._ours, self._fs = force, ours, fs
         # A link is followed once: the file it names is replaced, the link stays.
         self._path = Path(fs.resolve(path))
         self.name = self._path.name
@@ -77,12 +84,22 @@ class OutputFile:
 
     def commit(self) -> None:
         """Make everything durable, then visible; the output itself last."""
-        parts = [*self._beside, self._main]
+        self.prepare()
+        self.publish()
+
+    def prepare(self) -> Published:
+        """Make everything durable under temporary names; say what will be visible."""
         try:
-            for part in parts:
-                part.sync()
-            for part in parts:
-                part.publish(replace=self._force)
+            return [part.sync() for part in (*self._beside, self._main)]
+        except OSError as error:
+            self.discard()
+            fail(error, self._path)
+
+    def publish(self) -> None:
+        """Give everything its name, the output itself last."""
+        try:
+            for part in (*self._beside, self._main):
+                part.publish(replace=self._force or is_ours(part.path, self._ours, self._fs))
             sync_directory(self._path.parent, self._fs)
         except OSError as error:
             self.discard()
@@ -103,7 +120,7 @@ class OutputFile:
         if not stat.S_ISREG(mode):
             kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
             raise UsageError(f"the output is {kind}", where=shown, hint="-o - writes to stdout")
-        if not self._force:
+        if not self._force and not is_ours(path, self._ours, self._fs):
             raise _exists(shown)
 
 
@@ -111,46 +128,75 @@ def _exists(path: str) -> UsageError:
     return UsageError("the output exists", where=path, hint="--force replaces it")
 
 
+def is_ours(path: Path, ours: Published, fs: FileSystem = REAL) -> bool:
+    """Say whether the file at `path` is one that an earlier run published, unchanged since."""
+    try:
+        found = _published(path, fs)
+    except OSError:
+        return False
+    return any(dict(one) == found for one in ours)
+
+
+def _published(path: Path, fs: FileSystem, file: int | None = None) -> dict[str, Any]:
+    status = fs.status(str(path) if file is None else file)
+    return {
+        "path": os.fsdecode(path),
+        "inode": status.identity[1],
+        "size": status.size,
+        "changed": status.changed,
+    }
+
+
+def temporary_name(path: Path) -> Path:
+    """Give the name under which `path` is made: a hash, short where the name itself may be long."""
+    short = hashlib.blake2b(path.name.encode(errors="surrogateescape"), digest_size=6)
+    return path.with_name(f".tovec-{short.hexdigest()}.tmp")
+
+
 class _Temporary:
     """One file under a temporary name beside its place."""
 
     def __init__(self, path: Path, fs: FileSystem) -> None:
-        self._path, self._fs = path, fs
-        # A hash keeps the name short where the target's own is as long as names may be.
-        short = hashlib.blake2b(path.name.encode(errors="surrogateescape"), digest_size=6)
-        self._temporary = path.with_name(f".tovec-{short.hexdigest()}-{os.getpid()}.tmp")
+        self.path, self._fs = path, fs
+        self._temporary = temporary_name(path)
         try:
-            self._remove_strays(short.hexdigest())
+            self._remove_stray()
             number = fs.open(str(self._temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             fs.lock(number)
+        except (FileExistsError, BlockingIOError):
+            raise _in_use(path) from None
         except OSError as error:
             fail(error, path)
         self.file: BinaryIO = BufferedWriter(fs.stream(number), BUFFER)
 
-    def _remove_strays(self, short: str) -> None:
-        """Remove what a killed run has left: temporary files that nobody holds a lock on."""
-        for name in self._fs.names(str(self._path.parent)):
-            if not (name.startswith(f".tovec-{short}-") and name.endswith(".tmp")):
-                continue
-            stray = str(self._path.with_name(name))
-            with contextlib.suppress(OSError):
-                number = self._fs.open(stray, os.O_RDONLY)
-                try:
-                    self._fs.lock(number)
-                    self._fs.unlink(stray)
-                finally:
-                    self._fs.close(number)
+    def _remove_stray(self) -> None:
+        """Remove what a killed run has left: a temporary file that nobody holds a lock on."""
+        name = str(self._temporary)
+        try:
+            number = self._fs.open(name, os.O_RDONLY)
+        except OSError:
+            return  # there is none; or opening anew will say what is wrong
+        try:
+            self._fs.lock(number)
+            if self._fs.status(name).identity == self._fs.status(number).identity:
+                self._fs.unlink(name)
+        except FileNotFoundError:
+            return
+        finally:
+            self._fs.close(number)
 
-    def sync(self) -> None:
+    def sync(self) -> dict[str, Any]:
         """Write everything to the disk, and see the errors that only closing shows."""
         self.file.flush()
         self._fs.chmod(self.file.fileno(), 0o666 & ~_umask())
         self._fs.sync(self.file.fileno())
+        found = _published(self.path, self._fs, self.file.fileno())
         self.file.close()
+        return found
 
     def publish(self, *, replace: bool) -> None:
         """Give the file its name; without `replace`, never over another that came meanwhile."""
-        temporary, path = str(self._temporary), str(self._path)
+        temporary, path = str(self._temporary), str(self.path)
         if replace:
             self._fs.rename(temporary, path)
             return
@@ -176,6 +222,27 @@ class _Temporary:
             self.file.close()
         with contextlib.suppress(OSError):
             self._fs.unlink(str(self._temporary))
+
+
+def _in_use(path: Path) -> LockedError:
+    return LockedError("another run is writing this output", where=str(path))
+
+
+def replace_file(path: str, data: bytes, fs: FileSystem = REAL) -> None:
+    """Write a small file, mode 0600, whole or not at all. Raises OSError."""
+    temporary = f"{path}.tmp"
+    with contextlib.suppress(FileNotFoundError):
+        fs.unlink(temporary)
+    number = fs.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        done = 0
+        while done < len(data):
+            done += fs.write(number, [data[done:]], done)
+        fs.sync(number)
+    finally:
+        fs.close(number)
+    fs.rename(temporary, path)
+    sync_directory(os.path.dirname(path), fs)  # noqa: PTH120
 
 
 def sync_directory(path: Path | str, fs: FileSystem = REAL) -> None:

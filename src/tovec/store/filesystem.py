@@ -16,13 +16,14 @@ Buffer = Any  # bytes, a memoryview, a contiguous array
 
 
 class Status(NamedTuple):
-    """What is needed of a file's status; `identity` is (device, inode)."""
+    """What is needed of a file's status; `identity` is (device, inode), `changed` nanoseconds."""
 
     size: int
     mode: int
     owner: int
     links: int
     identity: tuple[int, int]
+    changed: int
 
 
 class FileSystem(Protocol):
@@ -78,6 +79,10 @@ class FileSystem(Protocol):
 
     def mkdir(self, path: str, mode: int) -> None:
         """Make a directory."""
+        ...
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
         ...
 
     def link(self, old: str, new: str) -> None:
@@ -144,7 +149,9 @@ class RealFileSystem:
     def status(self, file: int | str) -> Status:
         """Give the status."""
         s = os.stat(file)  # noqa: PTH116 - a descriptor or a path
-        return Status(s.st_size, s.st_mode, s.st_uid, s.st_nlink, (s.st_dev, s.st_ino))
+        return Status(
+            s.st_size, s.st_mode, s.st_uid, s.st_nlink, (s.st_dev, s.st_ino), s.st_mtime_ns
+        )
 
     def names(self, directory: str) -> list[str]:
         """List."""
@@ -157,6 +164,10 @@ class RealFileSystem:
     def mkdir(self, path: str, mode: int) -> None:
         """Make a directory."""
         os.mkdir(path, mode)  # noqa: PTH102 - no parents, no second thoughts
+
+    def rmdir(self, path: str) -> None:
+        """Remove."""
+        os.rmdir(path)  # noqa: PTH106
 
     def link(self, old: str, new: str) -> None:
         """Link."""

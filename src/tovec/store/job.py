@@ -1,0 +1,342 @@
+"""A job's directory: its log and index, whose it is, and who holds it.
+
+    OUTPUT.tovec/     0700, owned by the user
+      lock            locked for the whole run, never unlinked while it goes on
+      job.json        what makes its vectors: written once, before the first request
+      00000001.log    what was received (log.py)
+      reserve         space given up when the disk is full
+      input           standard input as it came, so that it can be read again
+      finished.json   the job is done and its directory is being removed
+
+Vectors and digests, never a key and, but for `input`, never a text (DESIGN section 5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from tovec.errors import FileError, JobError, LockedError
+from tovec.store.durable import fail, replace_file, sync_directory
+from tovec.store.filesystem import REAL, FileSystem
+from tovec.store.frames import FORMAT, Frame, Head, Kind
+from tovec.store.index import REFUSED, WAITING, Index, Ordinals
+from tovec.store.keys import Keys, identity_digest
+from tovec.store.log import Log, segments
+
+_JOB, _FINISHED, _LOCK, _SPOOL = "job.json", "finished.json", "lock", "input"
+
+Published = Sequence[Mapping[str, Any]]
+"""The files that a run has made visible: path, inode, size and time of change of each."""
+
+
+class Entry(NamedTuple):
+    """What one answer adds: vectors for keys, or the reasons why the endpoint refuses them."""
+
+    keys: Keys
+    vectors: NDArray[np.float32] | None = None
+    reasons: tuple[str, ...] = ()
+    tokens: int | None = None
+    about: Mapping[str, Any] = {}
+
+
+class Job:
+    """An open job directory, locked until `close`.
+
+    Raises JobError where it belongs to another job or is damaged, LockedError where another run
+    holds it, FileError for a disk that refuses.
+    """
+
+    def __init__(self, directory: str, identity: Mapping[str, Any], fs: FileSystem = REAL) -> None:
+        self.directory = directory
+        self.identity = dict(identity)
+        self.digest = identity_digest(identity)
+        self.index = Index()
+        self.refused: dict[int, str] = {}
+        self.about: dict[str, Any] = {}  # of the first answer: the model's name
+        self.notes: dict[str, Any] = {}
+        self.tokens = 0  # counted by the endpoint since the last finished run
+        self.requests = 0
+        self._fs = fs
+        self._lock = _locked(directory, fs)
+        try:
+            self.was_finished = self._finish_removal()
+            self._claim()
+            self.log = Log(directory, self._take, fs)
+            self.inherited = len(self.log)
+            self.log.reserve()
+        except BaseException:
+            fs.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self.log.close()
+        with contextlib.suppress(OSError):
+            self._fs.close(self._lock)
+
+    # What is known --------------------------------------------------------------------------------
+
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """Store what answers gave; when this returns it survives a power cut."""
+        frames = [_frame(entry) for entry in entries]
+        for entry, place in zip(entries, self.log.append(frames), strict=True):
+            self._enter(entry.keys, place, entry.reasons)
+            self._count(entry.tokens, entry.about)
+
+    def note(self, name: str, value: Any) -> None:
+        """Store a fact of the job's: a learned limit, the files about to be published."""
+        text = orjson.dumps({name: value})
+        self.log.append([Frame(Kind.NOTE, np.empty((0, 2), np.uint64), text)])
+        self.notes[name] = value
+
+    def vectors(
+        self, ordinals: Ordinals
+    ) -> tuple[NDArray[np.float32], dict[int, str], NDArray[np.int64]]:
+        """Give the stored vectors: float32 (n, dimensions), zeros where there is none.
+
+        Also why inputs (by position) were refused, and the positions of which nothing is known.
+        """
+        places = self.index.places(ordinals)
+        stored = places < REFUSED
+        if stored.all():
+            return self.log.vectors(places), {}, np.empty(0, np.int64)
+        found = np.zeros((len(places), self.log.dimensions or 0), np.float32)
+        found[stored] = self.log.vectors(places[stored])
+        refused = {
+            int(i): self.refused[int(ordinals[i])] for i in np.flatnonzero(places == REFUSED)
+        }
+        return found, refused, np.flatnonzero(places == WAITING)
+
+    def _take(self, head: Head, place: int) -> None:
+        """Enter a frame that the log holds."""
+        if head.kind in (Kind.ANSWER, Kind.REFUSED):
+            reasons = tuple(orjson.loads(head.text)) if head.kind is Kind.REFUSED else ()
+            self._enter(head.keys, place, reasons)
+            about = orjson.loads(head.text) if head.kind is Kind.ANSWER else {}
+            self._count(head.tokens, about)
+        elif head.kind is Kind.NOTE:
+            self.notes |= orjson.loads(head.text)
+            if "done" in self.notes:
+                del self.notes["done"]
+                self._begin_again()
+
+    def _begin_again(self) -> None:
+        """After a finished run: what it paid is its own, what was refused may be asked again."""
+        self.tokens = self.requests = 0
+        refused = np.fromiter(self.refused, np.int64, len(self.refused))
+        if len(refused):
+            self.index.set_places(refused, WAITING)
+        self.refused.clear()
+
+    def _enter(self, keys: Keys, place: int, reasons: Sequence[str]) -> None:
+        ordinals, _ = self.index.add(keys)
+        if reasons:
+            self.index.set_places(ordinals, REFUSED)
+            self.refused.update(zip(ordinals.tolist(), reasons, strict=True))
+            return
+        # The first durable vector of a key is the one that counts.
+        new = self.index.places(ordinals) >= REFUSED
+        self.index.set_places(ordinals[new], place + np.flatnonzero(new))
+
+    def _count(self, tokens: int | None, about: Mapping[str, Any]) -> None:
+        self.tokens += tokens or 0
+        self.requests += 1
+        self.about = self.about or dict(about)
+
+    # Whose it is ----------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        """Write down what makes the vectors, or compare it with what is written."""
+        try:
+            described = read_description(self.directory, self._fs)
+            if described is None:
+                self._refuse_foreign()
+                text = orjson.dumps(
+                    {"format": FORMAT, "identity": self.identity}, option=orjson.OPT_INDENT_2
+                )
+                replace_file(f"{self.directory}/{_JOB}", text, self._fs)
+                return
+        except OSError as error:
+            fail(error, self.directory)
+        theirs = described.get("identity", {})
+        if theirs != self.identity:
+            other = _difference(theirs, self.identity)
+            raise JobError(
+                f"the job directory holds vectors of another job: {other}",
+                where=self.directory,
+                hint="use the same settings, or another --job-dir; what is stored is kept",
+            )
+
+    def _refuse_foreign(self) -> None:
+        if segments(self._fs, self.directory):
+            raise JobError(
+                f"the job directory holds vectors, but {_JOB} is gone",
+                where=self.directory,
+                hint="bring it back, or use another --job-dir",
+            )
+        ours = {_LOCK, _SPOOL, "reserve"}
+        names = [one for one in self._fs.names(self.directory) if not one.endswith(".tmp")]
+        other = sorted(set(names) - ours)
+        if other:
+            raise JobError(
+                f"this is no job directory: it holds {other[0]}",
+                where=self.directory,
+                hint="name a new one with --job-dir",
+            )
+
+    # Input and end --------------------------------------------------------------------------------
+
+    @property
+    def spool(self) -> str:
+        """The path where standard input is kept."""
+        return f"{self.directory}/{_SPOOL}"
+
+    def finish(self, *, keep: bool, finished: Mapping[str, Any]) -> None:
+        """End the job after its output is visible: keep its vectors, or remove everything."""
+        with contextlib.suppress(OSError):
+            self._fs.unlink(self.spool)
+        if keep:
+            self.note("done", dict(finished))
+            return
+        try:
+            replace_file(f"{self.directory}/{_FINISHED}", orjson.dumps(finished), self._fs)
+            self.log.close()
+            self._remove()
+        except OSError as error:
+            fail(error, self.directory)
+
+    def _finish_removal(self) -> dict[str, Any] | None:
+        """Go on where the removal of a finished job was interrupted; give what it had done."""
+        try:
+            text = _whole(f"{self.directory}/{_FINISHED}", self._fs)
+            if text is None:
+                return None
+            self._remove()
+            _made(self.directory, self._fs)
+            self._fs.close(self._lock)
+            self._lock = _locked(self.directory, self._fs)
+        except OSError as error:
+            fail(error, self.directory)
+        found: dict[str, Any] = orjson.loads(text)
+        return found
+
+    def _remove(self) -> None:
+        names = self._fs.names(self.directory)
+        for name in sorted(set(names) - {_FINISHED, _LOCK}):
+            self._fs.unlink(f"{self.directory}/{name}")
+        sync_directory(self.directory, self._fs)
+        for name in (_FINISHED, _LOCK):
+            self._fs.unlink(f"{self.directory}/{name}")
+        with contextlib.suppress(OSError):  # another run has begun in it
+            self._fs.rmdir(self.directory)
+
+
+def _frame(entry: Entry) -> Frame:
+    if entry.reasons:
+        return Frame(Kind.REFUSED, entry.keys, orjson.dumps(entry.reasons), None, entry.tokens)
+    return Frame(Kind.ANSWER, entry.keys, orjson.dumps(entry.about), entry.vectors, entry.tokens)
+
+
+def _made(directory: str, fs: FileSystem) -> None:
+    """Make the directory, or check that the one there is the user's own and closed to others."""
+    try:
+        fs.mkdir(directory, 0o700)
+        sync_directory(os.path.dirname(directory) or ".", fs)  # noqa: PTH120
+    except FileExistsError:
+        found = fs.status(directory)
+        if not stat.S_ISDIR(found.mode):
+            raise JobError(
+                "the job directory's name is taken by a file",
+                where=directory,
+                hint="name another with --job-dir",
+            ) from None
+        if found.owner != os.geteuid() or found.mode & 0o022:
+            raise FileError(
+                "the job directory is not yours alone",
+                where=directory,
+                hint=f"chmod 700 {directory}, or name another with --job-dir",
+            ) from None
+
+
+def _locked(directory: str, fs: FileSystem) -> int:
+    """Make the directory where there is none, and take its lock; give the lock's descriptor."""
+    try:
+        _made(directory, fs)
+        number = fs.open(f"{directory}/{_LOCK}", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        fail(error, directory)
+    try:
+        fs.lock(number)
+        if fs.status(number).links == 0:  # the run that held it has just removed it
+            fs.close(number)
+            return _locked(directory, fs)
+        # Words for the message of a second run; nothing is judged by them.
+        words = f"process {os.getpid()} on {socket.gethostname()}".encode()
+        fs.truncate(number, 0)
+        fs.write(number, [words], 0)
+    except BlockingIOError:
+        holder = bytearray(200)
+        size = fs.read(number, holder, 0)
+        fs.close(number)
+        raise LockedError(
+            f"another run is at work on this job: {holder[:size].decode(errors='replace')}",
+            where=directory,
+            hint="wait for it to end; tovec batch --status shows what it has done",
+        ) from None
+    except OSError as error:
+        fs.close(number)
+        fail(error, directory)
+    return number
+
+
+def read_description(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | None:
+    """Give what job.json says; None where there is none.
+
+    Raises JobError for one that a newer tovec wrote, or that is damaged.
+    """
+    text = _whole(f"{directory}/{_JOB}", fs)
+    if text is None:
+        return None
+    try:
+        found = orjson.loads(text)
+        version = found["format"]
+    except (ValueError, KeyError, TypeError):
+        raise JobError(
+            f"{_JOB} is damaged", where=directory, hint="use another --job-dir"
+        ) from None
+    if version != FORMAT:
+        raise JobError(
+            f"the job was begun by another version of tovec (format {version}, this one has "
+            f"{FORMAT})",
+            where=directory,
+            hint="finish it with that version, or use another --job-dir",
+        )
+    return dict(found)
+
+
+def _whole(path: str, fs: FileSystem) -> bytes | None:
+    try:
+        number = fs.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        buffer = bytearray(fs.status(number).size)
+        return bytes(memoryview(buffer)[: fs.read(number, buffer, 0)])
+    finally:
+        fs.close(number)
+
+
+def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    for name in dict.fromkeys([*ours, *theirs]):
+        if theirs.get(name) != ours.get(name):
+            return f"its {name} is {theirs.get(name)!r}, now it is {ours.get(name)!r}"
+    return "its settings differ"

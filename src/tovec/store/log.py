@@ -1,0 +1,326 @@
+"""The append-only log of a job: what was received, frame by frame, in numbered segments.
+
+The log is the only truth, so there is nothing to repair: opening it keeps the longest good prefix,
+cuts the torn tail that a kill or a power cut leaves, and names damage anywhere else. What was
+inherited is synced before it is trusted (RELIABILITY d.4, step 3). Vectors are checked when they
+are first read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tovec.errors import FileError, JobError
+from tovec.store import frames
+from tovec.store.durable import fail, sync_directory
+from tovec.store.filesystem import REAL, FileSystem
+from tovec.store.frames import Frame, Head, Kind
+
+SEGMENT_BYTES = 1 << 30
+RESERVE_BYTES = 1 << 20
+CACHED = 4  # frames' vectors kept while reading: neighbours in the input lie in two or three
+_SEARCH = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+OnFrame = Callable[[Head, int], None]
+"""Called with each frame's head and the place of its first vector."""
+
+
+class _Placed(NamedTuple):
+    """Where a frame's vectors are."""
+
+    segment: int
+    at: int
+    rows: int
+    crc: int
+
+
+class Log:
+    """Frames appended in groups, each group durable before `append` returns; vectors by place.
+
+    A vector's place is its number among all the vectors of the log, from 0.
+    Raises JobError for damage, FileError for a disk that refuses.
+    """
+
+    def __init__(self, directory: str, on_frame: OnFrame, fs: FileSystem = REAL) -> None:
+        self._directory, self._fs = directory, fs
+        self.dimensions: int | None = None
+        self._files: dict[int, int] = {}
+        self._placed: list[_Placed] = []
+        self._starts: list[int] = [0]  # the place of each frame's first vector, and the next
+        self._checked: set[int] = set()
+        self._cache: dict[int, NDArray[np.float32]] = {}
+        self._sequence = 0
+        self._segment = 0
+        self._size = 0
+        self._broken: FileError | None = None
+        self._open(on_frame)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def close(self) -> None:
+        """Let go of the files; nothing is written."""
+        for number in self._files.values():
+            with contextlib.suppress(OSError):
+                self._fs.close(number)
+        self._files.clear()
+
+    # Opening --------------------------------------------------------------------------------------
+
+    def _open(self, on_frame: OnFrame) -> None:
+        numbers = segments(self._fs, self._directory)
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise JobError(
+                "a part of the job's log is missing",
+                where=self._directory,
+                hint="bring it back, or use another --job-dir",
+            )
+        try:
+            for number in numbers:
+                self._files[number] = self._fs.open(self._path(number), os.O_RDWR)
+            for number in numbers:
+                self._scan(number, on_frame, last=number == numbers[-1])
+            for number in numbers:
+                self._fs.sync(self._files[number])
+            if numbers:
+                sync_directory(self._directory, self._fs)
+                self._segment = numbers[-1]
+                self._size = self._fs.status(self._files[self._segment]).size
+        except OSError as error:
+            self.close()
+            fail(error, self._directory)
+        except BaseException:
+            self.close()
+            raise
+
+    def _scan(self, number: int, on_frame: OnFrame, *, last: bool) -> None:
+        """Read one segment's heads, check what may not have been durable, cut a torn tail."""
+        file = self._files[number]
+        size = self._fs.status(file).size
+        heads = list(self._heads(file, size))
+        durable = max((one.durable for one in heads), default=0) if last else size
+        good = 0
+        for one in heads:
+            if one.end > durable and not self._sound(file, one):
+                break
+            if one.sequence != self._sequence + 1 or (one.kind is Kind.SEGMENT) != (good == 0):
+                raise self._damage(number, good, "a frame is out of order")
+            self._sequence = one.sequence
+            on_frame(one, len(self))
+            self._place(number, one)
+            good = one.end
+        if good == size:
+            return
+        if not last or self._sound_after(file, good, size):
+            raise self._damage(number, good, "a frame is damaged")
+        self._fs.truncate(file, good)
+
+    def _heads(self, file: int, size: int) -> Any:
+        at = 0
+        while at < size:
+            one = self._head_at(file, at, size)
+            if one is None:
+                return
+            yield one
+            at = one.end
+
+    def _head_at(self, file: int, at: int, size: int) -> Head | None:
+        fields = frames.header(self._bytes(file, at, frames.HEADER_BYTES))
+        if fields is None or at + fields.frame_bytes > size:
+            return None
+        return frames.head(self._bytes(file, at, fields.head_bytes), fields, at)
+
+    def _sound(self, file: int, one: Head) -> bool:
+        return zlib.crc32(self._bytes(file, one.vectors_at, one.rows * one.dimensions * 4)) == (
+            one.vectors_crc
+        )
+
+    def _sound_after(self, file: int, bad: int, size: int) -> bool:
+        """Say whether a later frame shows that the bad bytes at `bad` were durable once."""
+        at = bad + 1
+        while at < size:
+            found = self._bytes(file, at, _SEARCH + len(frames.MAGIC)).find(frames.MAGIC)
+            if found < 0:
+                at += _SEARCH
+                continue
+            one = self._head_at(file, at + found, size)
+            if one is not None and one.durable > bad:
+                return True
+            at += found + 1
+        return False
+
+    def _damage(self, number: int, at: int, what: str) -> JobError:
+        return JobError(
+            f"the job's log is damaged: {what}",
+            where=f"{self._path(number)}, byte {at}",
+            hint="keep the directory for its vectors, and start anew with another --job-dir",
+        )
+
+    def _bytes(self, file: int, at: int, size: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(memoryview(buffer)[: self._fs.read(file, buffer, at)])
+
+    def _path(self, number: int) -> str:
+        return f"{self._directory}/{number:08d}.log"
+
+    def _place(self, number: int, one: Head) -> None:
+        if one.kind is not Kind.ANSWER:
+            return
+        if self.dimensions not in (None, one.dimensions):
+            raise self._damage(number, one.vectors_at, "its vectors have different dimensions")
+        self.dimensions = one.dimensions
+        self._placed.append(_Placed(number, one.vectors_at, one.rows, one.vectors_crc))
+        self._starts.append(self._starts[-1] + one.rows)
+
+    # Appending ------------------------------------------------------------------------------------
+
+    def append(self, group: Sequence[Frame]) -> list[int]:
+        """Write frames and wait for the disk; give the place of each frame's first vector.
+
+        After an error nothing is appended any more: what a disk says after a failed sync cannot
+        be trusted. A full disk is tried once more with the reserve given up.
+        """
+        if self._broken is not None:
+            raise self._broken
+        try:
+            if not 0 < self._size < SEGMENT_BYTES:
+                self._begin_segment()
+            heads = self._write(group)
+        except OSError as error:
+            try:
+                fail(error, self._directory)
+            except FileError as failure:
+                self._broken = failure
+                raise
+        places = []
+        for one in heads:
+            places.append(len(self))
+            self._checked.add(len(self._placed))  # written by this process: its bytes are known
+            self._place(self._segment, one)
+        return places
+
+    def _begin_segment(self) -> None:
+        if self._size or not self._segment:  # one that a crash left empty is used
+            number = self._segment + 1
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            self._files[number] = self._fs.open(self._path(number), flags)
+            self._segment, self._size = number, 0
+        self._write([Frame(Kind.SEGMENT, np.empty((0, 2), np.uint64))])
+        sync_directory(self._directory, self._fs)
+
+    def _write(self, group: Sequence[Frame]) -> list[Head]:
+        file, start = self._files[self._segment], self._size
+        buffers: list[bytes | memoryview] = []
+        heads = []
+        at = start
+        for sequence, frame in enumerate(group, self._sequence + 1):
+            encoded = frames.encode(frame, sequence, start)
+            fields = frames.header(bytes(encoded[0][: frames.HEADER_BYTES]))
+            assert fields is not None
+            found = frames.head(bytes(encoded[0]), fields, at)
+            assert found is not None
+            heads.append(found)
+            buffers += encoded
+            at = found.end
+        try:
+            self._write_all(file, buffers, start)
+        except OSError as error:
+            self._fs.truncate(file, start)
+            if error.errno not in _FULL or not self._give_up_reserve():
+                raise
+            self._write_all(file, buffers, start)
+        self._fs.sync(file, data_only=True)
+        if self._fs.status(file).links == 0:
+            raise OSError(errno.ENOENT, "the job's log was deleted while the job ran")
+        self._sequence += len(group)
+        self._size = at
+        return heads
+
+    def _write_all(self, file: int, buffers: Sequence[bytes | memoryview], at: int) -> None:
+        left = [memoryview(one) for one in buffers if len(one)]
+        while left:
+            done = self._fs.write(file, left[:64], at)
+            if not done:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            at += done
+            while left and done >= len(left[0]):
+                done -= len(left.pop(0))
+            if done:
+                left[0] = left[0][done:]
+
+    def reserve(self) -> None:
+        """Set some space aside, so that a disk that fills does not cost what is under way."""
+        path = f"{self._directory}/reserve"
+        with contextlib.suppress(OSError):
+            file = self._fs.open(path, os.O_RDWR | os.O_CREAT)
+            try:
+                if self._fs.status(file).size < RESERVE_BYTES:
+                    self._fs.write(file, [bytes(RESERVE_BYTES)], 0)
+            finally:
+                self._fs.close(file)
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            self._fs.unlink(f"{self._directory}/reserve")
+        except OSError:
+            return False
+        return True
+
+    # Reading --------------------------------------------------------------------------------------
+
+    def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Give the vectors at `places`: float32 (len(places), dimensions)."""
+        found = np.empty((len(places), self.dimensions or 0), np.float32)
+        if not len(places):
+            return found
+        owners = np.searchsorted(self._starts, places, side="right") - 1
+        breaks = np.flatnonzero((np.diff(places) != 1) | (np.diff(owners) != 0)) + 1
+        edges = [0, *breaks.tolist(), len(places)]
+        for first, end in pairwise(edges):
+            owner = int(owners[first])
+            row = int(places[first]) - self._starts[owner]
+            self._read(owner, row, found[first:end])
+        return found
+
+    def _read(self, owner: int, row: int, out: NDArray[np.float32]) -> None:
+        frame = self._placed[owner]
+        whole = self._cache.get(owner)
+        if whole is None and (owner not in self._checked or 4 * len(out) >= frame.rows):
+            whole = np.empty((frame.rows, out.shape[1]), np.float32)
+            self._fill(frame, frame.at, whole)
+            if zlib.crc32(whole.data.cast("B")) != frame.crc:
+                raise self._damage(frame.segment, frame.at, "vectors are not what was written")
+            self._checked.add(owner)
+            self._cache[owner] = whole
+            if len(self._cache) > CACHED:
+                del self._cache[next(iter(self._cache))]
+        if whole is not None:
+            out[:] = whole[row : row + len(out)]
+        else:
+            self._fill(frame, frame.at + row * out.shape[1] * 4, out)
+
+    def _fill(self, frame: _Placed, at: int, out: NDArray[np.float32]) -> None:
+        try:
+            done = self._fs.read(self._files[frame.segment], out.data.cast("B"), at)
+        except OSError as error:
+            fail(error, self._path(frame.segment))
+        if done != out.nbytes:
+            raise self._damage(frame.segment, at, "it is cut short")
+
+
+def segments(fs: FileSystem, directory: str) -> list[int]:
+    """Give the numbers of the segments in a job's directory, in order."""
+    names = (name.partition(".") for name in fs.names(directory))
+    return sorted(
+        int(stem) for stem, _, end in names if end == "log" and stem.isdigit() and len(stem) == 8
+    )
