@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
 import numpy as np
@@ -44,6 +44,10 @@ MOST_SPLITS = 200  # to find single bad inputs, or a twentieth of all requests
 KEY_SECONDS = 5.0  # until a key is known to all of an endpoint's machines
 FIRST_CAP = 64 << 20  # bytes of an answer, while the vectors' dimensions are not known
 LONGEST = 600.0  # seconds for one attempt
+
+
+Keep = Callable[[Request, Answer], Awaitable[None]]
+"""Stores an answer, or a part of one; its request's place is free when this has returned."""
 
 
 class _Refused(Exception):  # noqa: N818 - control flow inside this module
@@ -87,7 +91,7 @@ class Client:
 
     `limits` is what the endpoint is known to take in one request; it shrinks when a refusal
     teaches so. `matryoshka` says that the model's vectors may be cut here if the endpoint
-    does not.
+    does not. `keep` stores each answer, or each part of one that came in parts.
     """
 
     def __init__(
@@ -102,8 +106,10 @@ class Client:
         max_retries: int | None = None,
         matryoshka: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        keep: Keep | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._keep = keep
         self.limits: Limits = endpoint.provider.limits
         self.model: str | None = None  # as the first answer names it
         self.dimensions: int | None = None
@@ -177,7 +183,7 @@ class Client:
             if len(request) > 1:
                 return await self._in_parts(request)
             why = f"it needs about {request.tokens:,} tokens, more than a minute has room for"
-            return self._refused_alone(why)
+            return await self._kept(request, self._refused_alone(why))
         try:
             return await self._whole(request)
         except _Outgrown:
@@ -185,7 +191,7 @@ class Client:
         except _Refused as refused:
             self._take_to_heart(request, refused)
             if len(request) == 1:
-                return self._refused_alone(refused.reason)
+                return await self._kept(request, self._refused_alone(refused.reason))
             self._observe(Split(len(request), refused.cause))
             return await self._in_parts(request)
 
@@ -207,8 +213,9 @@ class Client:
                 if reply.status == 200 and not wire.error_of(reply.body):
                     decoded = wire.decode(reply.body, len(request))
                     vectors = await self._undoubled(decoded.vectors, request)
-                    return self._believed(decoded._replace(vectors=vectors), reply, request,
-                                          ticket, seconds)  # fmt: skip
+                    answer = self._believed(decoded._replace(vectors=vectors), reply, request,
+                                            ticket, seconds)  # fmt: skip
+                    return await self._kept(request, answer)
                 if 200 < reply.status < 300:
                     raise BadAnswer(f"the answer has status {reply.status}")
                 delay = await self._after_refusal(reply, request, ticket, attempts)
@@ -261,6 +268,12 @@ class Client:
             return self._timeout
         usual = max(30.0, min(LONGEST, 20.0 + 0.25 * items + 6 * self._latency))
         return min(LONGEST, usual * stretch)
+
+    async def _kept(self, request: Request, answer: Answer) -> Answer:
+        """Give the answer once it is stored: only then is its place among the requests free."""
+        if self._keep is not None:
+            await self._keep(request, answer)
+        return answer
 
     # What came back ---------------------------------------------------------------------------
 
@@ -558,6 +571,7 @@ class Client:
             Request(
                 request.inputs[start : start + step],
                 max(1, request.tokens * sum(weights[start : start + step]) // whole),
+                None if request.ordinals is None else request.ordinals[start : start + step],
             )
             for start in range(0, size, step)
         ]

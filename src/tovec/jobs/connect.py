@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tovec.api import endpoint as endpoints
 from tovec.api import keys, models, providers
-from tovec.api.client import Client
+from tovec.api.client import Client, Keep
 from tovec.api.governor import DEFAULT_CONCURRENCY, Governor
 from tovec.api.interface import Transport
 from tovec.events import Observer, ignore
@@ -37,11 +37,13 @@ def connect(
     observer: Observer = ignore,
     hide: Hide = lambda _blot: None,
     around: Callable[[Transport], Transport] = lambda transport: transport,
+    keep: Keep | None = None,
 ) -> Connection:
     """Give the connection that the settings describe; nothing is sent yet.
 
     `hide` is told how to blot the key out, before anything can fail with the key at hand;
-    `around` may put another transport around the one that carries the calls.
+    `around` may put another transport around the one that carries the calls; `keep` stores
+    answers as they come.
     Raises UsageError and PersonError for what cannot work.
     """
     address = settings.base_url or settings.url
@@ -67,6 +69,7 @@ def connect(
         timeout=settings.timeout,
         max_retries=settings.max_retries,
         matryoshka=bool(model.matryoshka),
+        keep=keep,
     )
     return Connection(client, model, provider, concurrency, key is not None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tovec.records import Block, Problem
 KEPT_PROBLEMS = 5  # named in the summary; all are counted
 
 CountTokens = Callable[[str], int]
+OnReject = Callable[[Problem], None]
 
 
 class Preparation:
@@ -20,12 +22,22 @@ class Preparation:
 
     `item_tokens` is the model's limit for one input. With `count`, a text that may be over it is
     counted exactly; without (a model whose tokenizer is not known) the endpoint is the judge.
-    An empty field is a rejected row; a row that cannot be read stops the run (InputError).
+    An empty field is a rejected row; a row that cannot be read or is too long stops the run
+    (InputError), or, with `strict` off, is rejected as well. `on_reject` is told each.
     """
 
-    def __init__(self, item_tokens: int | None, count: CountTokens | None) -> None:
+    def __init__(
+        self,
+        item_tokens: int | None,
+        count: CountTokens | None,
+        *,
+        strict: bool = True,
+        on_reject: OnReject = lambda _problem: None,
+    ) -> None:
         self._item_tokens = item_tokens
         self._count = count
+        self._strict = strict
+        self._on_reject = on_reject
         self.rows = 0
         self.blank = 0
         self.rejected = 0
@@ -36,26 +48,49 @@ class Preparation:
         self.blank += block.blank
         for problem in block.problems:
             if problem.kind != "empty":
-                raise InputError(
-                    problem.reason,
-                    where=f"{problem.source}, line {problem.line}",
-                    hint="mend the row; `tovec batch` sets such rows aside and goes on",
-                )
-            self.reject(problem)
-        self._check_length(block)
+                self._refuse(problem, "mend the row; `tovec batch` sets such rows aside")
+            else:
+                self.reject(problem)
+        block = self._of_fitting_length(block)
         self.rows += len(block.inputs)
         return Prepared(block.inputs, block.rows, block.source, np.asarray(block.lines, np.int64))
 
     def reject(self, problem: Problem) -> None:
         """Count a row that is left out of the output."""
         self.rejected += 1
+        self._on_reject(problem)
         if len(self.problems) < KEPT_PROBLEMS:
             self.problems.append(problem)
 
-    def _check_length(self, block: Block) -> None:
-        limit = self._item_tokens
+    def _refuse(self, problem: Problem, hint: str) -> None:
+        """Stop the run at a row, or set the row aside."""
+        if self._strict:
+            where = f"{problem.source}, line {problem.line}"
+            raise InputError(problem.reason, where=where, hint=hint)
+        self.reject(problem)
+
+    def _of_fitting_length(self, block: Block) -> Block:
+        long = self._too_long(block)
+        if not long:
+            return block
+        for i, size in long.items():
+            why = f"the text has {size:,} tokens, the model takes {self._item_tokens:,}"
+            problem = Problem(block.source, block.lines[i], block.index[i], why, "long")
+            self._refuse(problem, "shorten or split the text")
+        kept = [i for i in range(len(block.inputs)) if i not in long]
+        return replace(
+            block,
+            inputs=[block.inputs[i] for i in kept],  # type: ignore[arg-type]
+            rows=block.rows.take(kept),
+            index=[block.index[i] for i in kept],
+            lines=[block.lines[i] for i in kept],
+        )
+
+    def _too_long(self, block: Block) -> dict[int, int]:
+        """Give the token counts of the inputs that are over the limit, by position."""
+        limit, found = self._item_tokens, dict[int, int]()
         if limit is None:
-            return
+            return found
         for i, one in enumerate(block.inputs):
             if len(one) * 4 <= limit:  # a character is at most four bytes, a token at least one
                 continue
@@ -66,8 +101,5 @@ class Preparation:
             else:
                 size = len(one)
             if size > limit:
-                raise InputError(
-                    f"the text has {size:,} tokens, the model takes {limit:,}",
-                    where=f"{block.source}, line {block.lines[i]}",
-                    hint="shorten or split the text",
-                )
+                found[i] = size
+        return found

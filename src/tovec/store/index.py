@@ -1,7 +1,7 @@
 """Where each key's vector is: a hash index in numpy, at most 32 bytes a row.
 
 Keys stand in the order in which they were first seen (their ordinal), 16 bytes each, with a
-4-byte place; an open-addressing table of 4-byte ordinals, between 5.7 and 11.4 bytes a row, finds
+4-byte place; an open-addressing table of 4-byte ordinals, between 5.3 and 10.7 bytes a row, finds
 them. The arrays grow by chunks, so that growing never copies them. Whole blocks are looked up at
 once: each round of probing is a handful of numpy calls.
 """
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tovec.store.keys import Keys
 
 CHUNK = 1 << 16  # rows
-FULLEST = 0.7  # of the table
+FULLEST = 0.75  # of the table
 EMPTY = np.uint32(0xFFFFFFFF)
 WAITING = 0xFFFFFFFF  # a place: the key is known, its vector not yet
 REFUSED = 0xFFFFFFFE  # a place: the endpoint refuses this input
+ASKED = 0xFFFFFFFD  # a place: the vector has been asked for in this run; smaller ones are places
 MOST = 0xFFFFFFF0  # vectors in a job
 
 Ordinals = NDArray[np.int64]

@@ -28,7 +28,7 @@ from tovec.errors import FileError, JobError, LockedError
 from tovec.store.durable import fail, replace_file, sync_directory
 from tovec.store.filesystem import REAL, FileSystem
 from tovec.store.frames import FORMAT, Frame, Head, Kind
-from tovec.store.index import REFUSED, WAITING, Index, Ordinals
+from tovec.store.index import ASKED, REFUSED, WAITING, Index, Ordinals
 from tovec.store.keys import Keys, identity_digest
 from tovec.store.log import Log, segments
 
@@ -85,12 +85,31 @@ class Job:
 
     # What is known --------------------------------------------------------------------------------
 
-    def keep(self, entries: Sequence[Entry]) -> None:
-        """Store what answers gave; when this returns it survives a power cut."""
-        frames = [_frame(entry) for entry in entries]
-        for entry, place in zip(entries, self.log.append(frames), strict=True):
+    def lacking(self, keys: Keys) -> tuple[Ordinals, NDArray[np.int64]]:
+        """Give each key's ordinal, and the positions of those to be asked for: they count as asked.
+
+        Of equal keys the first is asked for.
+        """
+        ordinals, _ = self.index.add(keys)
+        wanted = np.flatnonzero(self.index.places(ordinals) == WAITING)
+        _, firsts = np.unique(ordinals[wanted], return_index=True)
+        wanted = wanted[np.sort(firsts)]
+        self.index.set_places(ordinals[wanted], ASKED)
+        return ordinals, wanted
+
+    def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Store what answers gave; when this returns it survives a power cut. See `enter`."""
+        return self.log.append([_frame(entry) for entry in entries])
+
+    def enter(self, entries: Sequence[Entry], places: Sequence[int]) -> None:
+        """Make what `append` stored known; not while another thread looks anything up."""
+        for entry, place in zip(entries, places, strict=True):
             self._enter(entry.keys, place, entry.reasons)
             self._count(entry.tokens, entry.about)
+
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """Store what answers gave, and make it known."""
+        self.enter(entries, self.append(entries))
 
     def note(self, name: str, value: Any) -> None:
         """Store a fact of the job's: a learned limit, the files about to be published."""
@@ -106,7 +125,7 @@ class Job:
         Also why inputs (by position) were refused, and the positions of which nothing is known.
         """
         places = self.index.places(ordinals)
-        stored = places < REFUSED
+        stored = places < ASKED
         if stored.all():
             return self.log.vectors(places), {}, np.empty(0, np.int64)
         found = np.zeros((len(places), self.log.dimensions or 0), np.float32)
@@ -114,7 +133,7 @@ class Job:
         refused = {
             int(i): self.refused[int(ordinals[i])] for i in np.flatnonzero(places == REFUSED)
         }
-        return found, refused, np.flatnonzero(places == WAITING)
+        return found, refused, np.flatnonzero((places == WAITING) | (places == ASKED))
 
     def _take(self, head: Head, place: int) -> None:
         """Enter a frame that the log holds."""
@@ -144,7 +163,7 @@ class Job:
             self.refused.update(zip(ordinals.tolist(), reasons, strict=True))
             return
         # The first durable vector of a key is the one that counts.
-        new = self.index.places(ordinals) >= REFUSED
+        new = self.index.places(ordinals) >= ASKED
         self.index.set_places(ordinals[new], place + np.flatnonzero(new))
 
     def _count(self, tokens: int | None, about: Mapping[str, Any]) -> None:
