@@ -50,7 +50,18 @@ class Note(NamedTuple):
     level: str = "warning"  # "warning" | "info" | "debug"
 
 
-Event = Sent | Answered | Retried | Split | Note
+class Progress(NamedTuple):
+    """How far a job is; `phase` is "asking" or "writing", `total` the rows if it is known."""
+
+    phase: str
+    rows: int
+    total: int | None
+    tokens: int
+    cost: float | None  # USD
+    retries: int
+
+
+Event = Progress | Sent | Answered | Retried | Split | Note
 Observer = Callable[[Event], None]
 
 

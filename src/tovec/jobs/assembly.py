@@ -45,6 +45,7 @@ class Finished(NamedTuple):
     extra: Extra
     vectors: NDArray[np.float32]
     refused: tuple[tuple[str, int, str], ...] = ()  # source, line, reason
+    left_out: Rows | None = None  # the rows that were refused
 
 
 class Assembly:
@@ -115,6 +116,7 @@ def finish(block: Prepared, vectors: NDArray[np.float32], refused: Mapping[int, 
         {name: column[kept] for name, column in block.extra.items()},
         vectors[kept],
         tuple((block.source, int(block.lines[row]), why) for row, why in sorted(reasons.items())),
+        block.rows.take(sorted(reasons)),
     )
 
 

@@ -75,7 +75,8 @@ class Preparation:
             return block
         for i, size in long.items():
             why = f"the text has {size:,} tokens, the model takes {self._item_tokens:,}"
-            problem = Problem(block.source, block.lines[i], block.index[i], why, "long")
+            row = block.rows.take([i]).json()[0]
+            problem = Problem(block.source, block.lines[i], block.index[i], why, "long", row)
             self._refuse(problem, "shorten or split the text")
         kept = [i for i in range(len(block.inputs)) if i not in long]
         return replace(

@@ -93,7 +93,7 @@ async def over_network(
     order: asyncio.Queue[tuple[Request, asyncio.Task[Answer]] | None] = asyncio.Queue()
 
     async def send_all(group: asyncio.TaskGroup) -> None:
-        source = _ReadAhead(blocks)
+        source = ReadAhead(blocks)
         while True:
             block = await source.next(PAUSE if len(packer) else None)
             if isinstance(block, Block):
@@ -139,7 +139,7 @@ class _Paused:
 _PAUSED = _Paused()
 
 
-class _ReadAhead:
+class ReadAhead:
     """Reads blocks in a thread of its own, a few ahead.
 
     The thread is a daemon: one that waits for a terminal or a pipe must not keep a stopped

@@ -104,7 +104,7 @@ class OutputFile:
         except OSError as error:
             self.discard()
             if error.errno == errno.EEXIST:
-                raise _exists(str(self._path)) from None
+                raise exists(str(self._path)) from None
             fail(error, self._path)
 
     def discard(self) -> None:
@@ -121,23 +121,25 @@ class OutputFile:
             kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
             raise UsageError(f"the output is {kind}", where=shown, hint="-o - writes to stdout")
         if not self._force and not is_ours(path, self._ours, self._fs):
-            raise _exists(shown)
+            raise exists(shown)
 
 
-def _exists(path: str) -> UsageError:
+def exists(path: str) -> UsageError:
+    """Give the error for an output that is there already."""
     return UsageError("the output exists", where=path, hint="--force replaces it")
 
 
 def is_ours(path: Path, ours: Published, fs: FileSystem = REAL) -> bool:
     """Say whether the file at `path` is one that an earlier run published, unchanged since."""
     try:
-        found = _published(path, fs)
+        found = published(path, fs)
     except OSError:
         return False
     return any(dict(one) == found for one in ours)
 
 
-def _published(path: Path, fs: FileSystem, file: int | None = None) -> dict[str, Any]:
+def published(path: Path, fs: FileSystem, file: int | None = None) -> dict[str, Any]:
+    """Give what tells a published file from any other of its name."""
     status = fs.status(str(path) if file is None else file)
     return {
         "path": os.fsdecode(path),
@@ -164,7 +166,7 @@ class _Temporary:
             number = fs.open(str(self._temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             fs.lock(number)
         except (FileExistsError, BlockingIOError):
-            raise _in_use(path) from None
+            raise in_use(path) from None
         except OSError as error:
             fail(error, path)
         self.file: BinaryIO = BufferedWriter(fs.stream(number), BUFFER)
@@ -190,7 +192,7 @@ class _Temporary:
         self.file.flush()
         self._fs.chmod(self.file.fileno(), 0o666 & ~_umask())
         self._fs.sync(self.file.fileno())
-        found = _published(self.path, self._fs, self.file.fileno())
+        found = published(self.path, self._fs, self.file.fileno())
         self.file.close()
         return found
 
@@ -224,7 +226,8 @@ class _Temporary:
             self._fs.unlink(str(self._temporary))
 
 
-def _in_use(path: Path) -> LockedError:
+def in_use(path: Path) -> LockedError:
+    """Give the error for an output that another run is writing."""
     return LockedError("another run is writing this output", where=str(path))
 
 

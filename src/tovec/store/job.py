@@ -97,6 +97,10 @@ class Job:
         self.index.set_places(ordinals[wanted], ASKED)
         return ordinals, wanted
 
+    def inherited_among(self, ordinals: Ordinals) -> int:
+        """Give how many of these have a vector that an earlier run stored."""
+        return int(np.count_nonzero(self.index.places(ordinals) < self.inherited))
+
     def append(self, entries: Sequence[Entry]) -> list[int]:
         """Store what answers gave; when this returns it survives a power cut. See `enter`."""
         return self.log.append([_frame(entry) for entry in entries])
@@ -202,9 +206,10 @@ class Job:
                 where=self.directory,
                 hint="bring it back, or use another --job-dir",
             )
-        ours = {_LOCK, _SPOOL, "reserve"}
         names = [one for one in self._fs.names(self.directory) if not one.endswith(".tmp")]
-        other = sorted(set(names) - ours)
+        other = sorted(
+            one for one in names if one not in (_LOCK, "reserve") and not one.startswith(_SPOOL)
+        )
         if other:
             raise JobError(
                 f"this is no job directory: it holds {other[0]}",
@@ -219,10 +224,21 @@ class Job:
         """The path where standard input is kept."""
         return f"{self.directory}/{_SPOOL}"
 
+    def kept_input(self) -> bool:
+        """Say whether standard input was kept."""
+        return any(name.startswith(_SPOOL) for name in self._fs.names(self.directory))
+
+    def abandon(self) -> None:
+        """Remove a directory in which nothing was stored."""
+        with contextlib.suppress(OSError):
+            self.log.close()
+            self._remove()
+
     def finish(self, *, keep: bool, finished: Mapping[str, Any]) -> None:
         """End the job after its output is visible: keep its vectors, or remove everything."""
-        with contextlib.suppress(OSError):
-            self._fs.unlink(self.spool)
+        for name in self._fs.names(self.directory):
+            if name.startswith(_SPOOL):
+                self._fs.unlink(f"{self.directory}/{name}")
         if keep:
             self.note("done", dict(finished))
             return
@@ -254,7 +270,8 @@ class Job:
             self._fs.unlink(f"{self.directory}/{name}")
         sync_directory(self.directory, self._fs)
         for name in (_FINISHED, _LOCK):
-            self._fs.unlink(f"{self.directory}/{name}")
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.unlink(f"{self.directory}/{name}")
         with contextlib.suppress(OSError):  # another run has begun in it
             self._fs.rmdir(self.directory)
 

@@ -1,0 +1,403 @@
+"""`tovec batch`, put together: ask for what the store lacks, then write the output from it.
+
+Resuming is not a special path: every run asks for what its store lacks, and a resumed run is a
+run. DESIGN section 5 is the promise that this keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from io import FileIO, RawIOBase
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from tovec import __version__, formats
+from tovec.api.endpoint import shown
+from tovec.errors import InputError, Stopped, UsageError
+from tovec.events import Note, Observer
+from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
+from tovec.jobs.budget import Budget
+from tovec.jobs.commit import GroupCommit
+from tovec.jobs.connect import Connection, Hide, connect
+from tovec.jobs.deliver import PartOutput, Rejects, SingleOutput, changed, deliver
+from tovec.jobs.gather import Gather
+from tovec.jobs.packing import Packer
+from tovec.jobs.prepare import OnReject, Preparation
+from tovec.jobs.report import Report
+from tovec.records import Answer, Block, Limits, Request
+from tovec.settings import Settings
+from tovec.store.durable import OutputFile, Published, StandardOutput
+from tovec.store.job import Job
+from tovec.store.parts import OutputDirectory
+from tovec.store.spool import spool
+
+CL100K = "cl100k_base"
+STDIN = "-"
+
+
+class Batch(NamedTuple):
+    """What one `tovec batch` is to do."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    paths: tuple[str, ...]
+    output: str
+    read: ReadOptions = ReadOptions()
+    format: str | None = None
+    dtype: str = "float32"
+    write: WriteOptions = WriteOptions()
+    force: bool = False
+    job_dir: str | None = None
+    keep_job: bool = False
+    on_error: str = "reject"  # or "stop"
+    rejects: str | None = None
+    rows_per_file: int | None = None
+    max_cost: float | None = None
+    max_tokens: int | None = None
+    stats: str | None = None
+
+    @property
+    def directory(self) -> str:
+        """Give the job's directory."""
+        return self.job_dir or self.output.rstrip("/") + ".tovec"
+
+    @property
+    def rejects_path(self) -> str:
+        """Give where rejected rows go."""
+        return self.rejects or self.output.rstrip("/") + ".rejects.jsonl"
+
+
+def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = None) -> Report:
+    """Do the job, or what is left of it; give what was done.
+
+    Raises whatever stops it: what was received is stored then, and running again goes on.
+    """
+    _check(work)
+    committing: list[GroupCommit] = []
+
+    async def keep(request: Request, answer: Answer) -> None:
+        await committing[0](request, answer)
+
+    reporting: list[Report] = []
+    connection = connect(
+        work.settings, work.environ, lambda event: reporting[0](event), hide, keep=keep
+    )
+    report = Report(observer, connection.model)
+    reporting.append(report)
+    job = Job(work.directory, identity(connection))
+    try:
+        return _Run(work, connection, job, report, stdin).whole(committing)
+    finally:
+        if not len(job.log) and not job.kept_input():
+            job.abandon()
+        job.close()
+
+
+def identity(connection: Connection) -> dict[str, Any]:
+    """Give what, beside a text, makes its vector."""
+    endpoint = connection.client.endpoint
+    return {
+        "endpoint": shown(endpoint.url),
+        "model": endpoint.model,
+        "dimensions": endpoint.dimensions,
+        "extra": dict(endpoint.extra),
+    }
+
+
+def _check(work: Batch) -> None:
+    outputs = {os.path.realpath(path) for path in (work.output, work.rejects_path)}
+    for path in work.paths:
+        if path != STDIN and os.path.realpath(path) in outputs:
+            raise UsageError("the output would replace the input", where=path)
+    if list(work.paths).count(STDIN) > 1:
+        raise UsageError("standard input can be read once only")
+    if work.output == STDIN and work.job_dir is None:
+        raise UsageError(
+            "a job needs a place to store what it receives",
+            hint="name the output with -o FILE, or a directory with --job-dir DIR",
+        )
+
+
+class _Run:
+    """One run of a job."""
+
+    def __init__(
+        self,
+        work: Batch,
+        connection: Connection,
+        job: Job,
+        report: Report,
+        stdin: RawIOBase | None,
+    ) -> None:
+        self._work, self._connection, self._job, self._report = work, connection, job, report
+        self._stdin = stdin
+        self._paths: tuple[str, ...] = ()
+        self._stamp: tuple[object, ...] = ()
+        client = connection.client
+        # What earlier answers said is what later ones are held to.
+        client.model = job.about.get("model") or client.model
+        client.dimensions = job.log.dimensions or client.dimensions
+        if learned := job.notes.get("limits"):
+            client.limits = Limits(*learned)
+        self._limits = client.limits
+
+    def whole(self, committing: list[GroupCommit]) -> Report:
+        """Ask, write, publish, tidy up."""
+        if self._job.was_finished and self._job.was_finished.get("output") == self._work.output:
+            self._note("the job was finished already: what was left of its directory is removed")
+            return self._report
+        output = self._output()
+        try:
+            self._read_once()
+            self._ask(committing)
+            published = self._write(output)
+        except BaseException:
+            output.discard()
+            raise
+        self._finish(published)
+        return self._report
+
+    # Input ----------------------------------------------------------------------------------------
+
+    def _read_once(self) -> None:
+        """Make every input one that can be read twice."""
+        paths = []
+        for number, path in enumerate(self._work.paths):
+            if path == STDIN:
+                self._spool_stdin()
+            elif _is_stream(path):
+                kept = f"{self._job.spool}-{number}"
+                with FileIO(path) as source:
+                    spool(source, kept)
+                path = kept
+            paths.append(path)
+        self._paths = tuple(paths)
+        self._stamp = _stamp(self._paths)
+
+    def _spool_stdin(self) -> None:
+        source = self._stdin or FileIO(0, closefd=False)
+        kept = self._job.kept_input()
+        if source.isatty() and not kept:
+            raise UsageError("standard input is a terminal", hint="name a file, or pipe one in")
+        if source.isatty() or not spool(source, self._job.spool, keep_empty=not kept):
+            self._note("standard input is empty: the input that the job has kept is used")
+
+    def _blocks(self) -> Iterator[Block]:
+        stdin = FileIO(self._job.spool) if STDIN in self._paths else None
+        try:
+            yield from formats.read(self._paths, self._work.read, stdin)
+        finally:
+            if stdin is not None:
+                stdin.close()
+
+    # Asking ---------------------------------------------------------------------------------------
+
+    def _prepare(self, on_reject: OnReject = lambda _problem: None) -> Preparation:
+        count = None
+        if self._connection.model.tokenizer == CL100K:
+            from tovec.text import tokens
+
+            count = tokens.count
+        return Preparation(
+            self._connection.client.limits.item_tokens,
+            count,
+            strict=self._work.on_error == "stop",
+            on_reject=on_reject,
+        )
+
+    def _ask(self, committing: list[GroupCommit]) -> None:
+        prepare = self._prepare()
+        report, client = self._report, self._connection.client
+
+        def on_block(inputs: int, asked: int, reused: int) -> None:
+            report.inputs += inputs
+            report.asked += asked
+            report.reused += reused
+            report.rows = prepare.rows
+            report.progress("asking")
+
+        async def asking() -> None:
+            commit = GroupCommit(self._job)
+            committing.append(commit)
+            gather = Gather(
+                self._job,
+                client,
+                Packer(lambda: client.limits),
+                concurrency=self._connection.concurrency,
+                budget=self._budget(),
+                on_block=on_block,
+            )
+            try:
+                await gather.run(self._blocks(), prepare)
+            finally:
+                await commit.close()
+                await client.close()
+
+        try:
+            asyncio.run(asking())
+        except Stopped:
+            done = f"{len(self._job.log):,} vectors are stored in {self._work.directory}"
+            self._note(f"stopped; {done}; run the same command to go on", "warning")
+            raise
+        finally:
+            report.rows, report.blank = prepare.rows, prepare.blank
+            self._keep_limits()
+        report.total = prepare.rows
+
+    def _keep_limits(self) -> None:
+        limits = self._connection.client.limits
+        if limits != self._limits and len(self._job.log):
+            with contextlib.suppress(Exception):  # a disk that failed has been told of
+                self._job.note("limits", list(limits))
+
+    def _budget(self) -> Budget | None:
+        work, model = self._work, self._connection.model
+        limits: list[tuple[int, str]] = []
+        if work.max_tokens is not None:
+            limits.append((work.max_tokens, f"--max-tokens {work.max_tokens}"))
+        if work.max_cost is not None:
+            if model.price is None:
+                raise UsageError(
+                    f"--max-cost: the price of {model.id} is not known", hint="use --max-tokens"
+                )
+            affordable = work.max_cost * 1e6 / model.price if model.price else float("inf")
+            if affordable != float("inf"):
+                limits.append((int(affordable), f"--max-cost {work.max_cost}"))
+        if not limits:
+            return None
+        count = None
+        if model.tokenizer == CL100K:
+            from tovec.text import tokens
+
+            count = tokens.count_batch
+        tokens_, because = min(limits)
+        return Budget(tokens_, self._job.tokens, because, count)
+
+    # Writing --------------------------------------------------------------------------------------
+
+    def _output(self) -> OutputFile | OutputDirectory | StandardOutput:
+        work, ours = self._work, self._ours
+        if work.output == STDIN:
+            return StandardOutput()
+        if work.rows_per_file is not None:
+            return OutputDirectory(work.output, force=work.force, ours=ours)
+        return OutputFile(work.output, force=work.force, ours=ours)
+
+    @property
+    def _ours(self) -> Published:
+        found: Published = self._job.notes.get("published", ())
+        return found
+
+    def _write(self, stored: OutputFile | OutputDirectory | StandardOutput) -> Published:
+        work, report = self._work, self._report
+        beside: list[OutputFile] = []
+
+        def rejects_file() -> BinaryIO:
+            # Made by tovec and for tovec's rows alone: one of an earlier run is replaced.
+            beside.append(OutputFile(work.rejects_path, force=True))
+            return beside[0].file
+
+        rejects = Rejects(rejects_file)
+        prepare = self._prepare(rejects.problem)
+        output = self._opened(stored)
+
+        def on_rows(count: int) -> None:
+            report.written += count
+            report.progress("writing")
+
+        try:
+            deliver(
+                self._blocks(), prepare, self._job, output, rejects, on_rows,
+                self._connection.dimensions,
+            )  # fmt: skip
+            output.finish()
+            if _stamp(self._paths) != self._stamp:
+                raise changed(", ".join(work.paths))
+            report.rejected = rejects.count
+            return self._publish(stored, beside)
+        except BaseException:
+            for one in beside:
+                one.discard()
+            raise
+
+    def _opened(
+        self, stored: OutputFile | OutputDirectory | StandardOutput
+    ) -> SingleOutput | PartOutput:
+        work = self._work
+        name = formats.output_format(work.output, work.format)
+        meta = VectorMeta(
+            model=self._connection.client.endpoint.model,
+            provider=self._connection.provider.name,
+            dimensions=self._connection.dimensions,
+            dtype=work.dtype,
+            tool=f"tovec {__version__}",
+        )
+        if isinstance(stored, OutputDirectory):
+            directory = stored
+            return PartOutput(
+                work.rows_per_file or 0,
+                lambda n: formats.writer(
+                    name, directory.part(f"part-{n:05d}.{name}"), meta, work.write
+                ),
+            )
+        sink: Sink = stored
+        return SingleOutput(formats.writer(name, sink, meta, work.write))
+
+    def _publish(
+        self, stored: OutputFile | OutputDirectory | StandardOutput, beside: list[OutputFile]
+    ) -> Published:
+        if isinstance(stored, StandardOutput):
+            stored.commit()
+            return ()
+        published = [one for output in (*beside, stored) for one in output.prepare()]
+        # Before the names appear: a run killed just after them then knows its own files.
+        self._job.note("published", published)
+        for output in (*beside, stored):
+            output.publish()
+        if not beside and self._work.rejects is None:
+            with contextlib.suppress(OSError):
+                Path(self._work.rejects_path).unlink()
+        return published
+
+    def _finish(self, published: Published) -> None:
+        work, report = self._work, self._report
+        # Rows that are mended are picked up by the next run, which then pays for them alone.
+        keep = work.keep_job or report.rejected > 0
+        self._job.finish(keep=keep, finished={"output": work.output, "published": published})
+        if work.stats is not None:
+            import orjson
+
+            stats = OutputFile(work.stats, force=True)
+            options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+            stats.file.write(orjson.dumps(report.as_json(), option=options))
+            stats.commit()
+
+    def _note(self, text: str, level: str = "info") -> None:
+        self._report(Note(text, level))
+
+
+def _is_stream(path: str) -> bool:
+    """Say whether a path gives its bytes only once (a FIFO, /dev/fd/N)."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return False  # reading will say what is wrong
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _stamp(paths: tuple[str, ...]) -> tuple[object, ...]:
+    """Give what shows that an input was changed."""
+    found: list[object] = []
+    for path in paths:
+        if path == STDIN:
+            continue
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            raise InputError(f"the file cannot be read: {error.strerror}", where=path) from None
+        found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)

@@ -1,0 +1,171 @@
+"""The second half of a batch: one pass over the input writes the output, in input order.
+
+The output is a pure function of input and store: every row's key must be there. A key that is not
+shows that the input changed between the passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import orjson
+
+from tovec.errors import InputError
+from tovec.formats.interface import Writer
+from tovec.jobs.assembly import Finished, Prepared, finish
+from tovec.records import Block, Problem, Rows
+from tovec.store.job import Job
+from tovec.store.keys import keys_of
+
+Prepare = Callable[[Block], Prepared]
+
+
+class Output(Protocol):
+    """Takes finished rows: one file, or part files."""
+
+    def write(self, finished: Finished) -> None:
+        """Write rows."""
+        ...
+
+
+class Rejects:
+    """Collects rows that have no vector, one JSON object a line; `open` is called for the first.
+
+    Each names its place (source, line, index), the kind and reason, and the row as it came.
+    """
+
+    def __init__(self, opened: Callable[[], BinaryIO]) -> None:
+        self._opened = opened
+        self._file: BinaryIO | None = None
+        self.count = 0
+
+    def problem(self, problem: Problem) -> None:
+        """Take a row that could not be read or sent."""
+        row: Any = problem.raw.decode(errors="backslashreplace")
+        with contextlib.suppress(ValueError):
+            row = orjson.loads(problem.raw)
+        self._write(problem.source, problem.line, problem.index, problem.kind, problem.reason, row)
+
+    def refused(self, finished: Finished) -> None:
+        """Take the rows that the endpoint refused."""
+        rows = finished.left_out
+        if rows is None:
+            return
+        parts = zip(finished.refused, rows.index, rows.json(), strict=True)
+        for (source, line, reason), index, row in parts:
+            self._write(source, line, int(index), "refused", reason, orjson.loads(row))
+
+    def _write(
+        self, source: str, line: int, index: int, kind: str, reason: str, row: object
+    ) -> None:
+        if self._file is None:
+            self._file = self._opened()
+        self.count += 1
+        fields = {"source": source, "line": line, "index": index, "kind": kind, "reason": reason}
+        self._file.write(orjson.dumps({**fields, "row": row}) + b"\n")
+
+
+class SingleOutput:
+    """Everything into one writer."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def write(self, finished: Finished) -> None:
+        """Write rows."""
+        self._writer.write(finished.rows, finished.extra, finished.vectors)
+
+    def finish(self) -> None:
+        """Complete the file."""
+        self._writer.finish()
+
+
+class PartOutput:
+    """`rows` rows into each of as many writers as it takes, made by `opened`."""
+
+    def __init__(self, rows: int, opened: Callable[[int], Writer]) -> None:
+        self._rows, self._opened = rows, opened
+        self._writer: Writer | None = None
+        self._filled = 0
+        self.parts = 0
+
+    def write(self, finished: Finished) -> None:
+        """Write rows, cut where a part is full."""
+        start, count = 0, len(finished.rows)
+        while start < count or self._writer is None:
+            if self._writer is None or self._filled == self._rows:
+                self._next()
+            step = min(count - start, self._rows - self._filled)
+            _write_slice(self._writer, finished, start, start + step)
+            self._filled += step
+            start += step
+
+    def finish(self) -> None:
+        """Complete the last part."""
+        if self._writer is not None:
+            self._writer.finish()
+
+    def _next(self) -> None:
+        self.finish()
+        self._writer = self._opened(self.parts)
+        self.parts += 1
+        self._filled = 0
+
+
+def _write_slice(writer: Writer | None, finished: Finished, start: int, end: int) -> None:
+    assert writer is not None
+    if (start, end) == (0, len(finished.rows)):
+        writer.write(finished.rows, finished.extra, finished.vectors)
+        return
+    writer.write(
+        finished.rows.take(range(start, end)),
+        {name: column[start:end] for name, column in finished.extra.items()},
+        finished.vectors[start:end],
+    )
+
+
+def deliver(
+    blocks: Iterator[Block],
+    prepare: Prepare,
+    job: Job,
+    output: Output,
+    rejects: Rejects,
+    on_rows: Callable[[int], None],
+    dimensions: int | None,
+) -> None:
+    """Write every row; raises InputError when the input is not what it was."""
+    nothing: Rows | None = None
+    written = False
+    for block in blocks:
+        prepared = prepare(block)
+        if nothing is None:
+            nothing = prepared.rows.take([])
+        if not len(prepared.inputs):
+            continue
+        ordinals = job.index.find(keys_of(prepared.inputs, job.digest))
+        if (ordinals < 0).any():
+            raise changed(block.source)
+        vectors, refused, unknown = job.vectors(ordinals)
+        if len(unknown):
+            raise changed(block.source)
+        finished = finish(prepared, vectors, refused)
+        rejects.refused(finished)
+        if len(finished.rows):
+            output.write(finished)
+            written = True
+            on_rows(len(finished.rows))
+    if not written and nothing is not None:
+        # An empty output still says what its columns are.
+        output.write(Finished(nothing, {}, np.zeros((0, dimensions or 0), np.float32)))
+
+
+def changed(source: str) -> InputError:
+    """Give the error for an input that is not what it was when the job began."""
+    return InputError(
+        "the input changed while the job ran",
+        where=source,
+        hint="what was received is stored; run the same command again",
+    )

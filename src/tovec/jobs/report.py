@@ -1,0 +1,104 @@
+"""What a job did, in numbers: gathered from its events, for its summary and `--stats`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from tovec.api.models import Model
+from tovec.events import Answered, Event, Observer, Progress, Retried, Sent, Split
+
+
+class Report:
+    """Counts a run's events and passes them on; rows and inputs are counted by the job.
+
+    `clock` gives seconds, of any beginning.
+    """
+
+    def __init__(
+        self, observer: Observer, model: Model, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._observer, self._model, self._clock = observer, model, clock
+        self._began = clock()
+        self.rows = 0
+        self.total: int | None = None
+        self.written = 0
+        self.blank = 0
+        self.rejected = 0
+        self.inputs = 0
+        self.asked = 0
+        self.reused = 0
+        self.tokens = 0
+        self.uncounted = 0  # answers without usage
+        self.requests = 0
+        self.answers = 0
+        self.retries: Counter[str] = Counter()
+        self.maybe_paid = 0
+        self.splits = 0
+        self._seconds: list[float] = []
+
+    @property
+    def cost(self) -> float | None:
+        """Give what the tokens cost in USD; None where the price is not known."""
+        return cost(self.tokens, self._model)
+
+    def __call__(self, event: Event) -> None:
+        """Count an event and pass it on."""
+        match event:
+            case Sent():
+                self.requests += 1
+            case Answered(_, tokens, seconds, _):
+                self.answers += 1
+                self.tokens += tokens or 0
+                self.uncounted += tokens is None
+                self._seconds.append(seconds)
+            case Retried(cause=cause, maybe_paid=maybe_paid):
+                self.retries[cause] += 1
+                self.maybe_paid += maybe_paid
+            case Split():
+                self.splits += 1
+        self._observer(event)
+
+    def progress(self, phase: str) -> None:
+        """Tell how far the job is."""
+        rows = self.rows if phase == "asking" else self.written
+        retries = sum(self.retries.values())
+        self._observer(Progress(phase, rows, self.total, self.tokens, self.cost, retries))
+
+    def as_json(self) -> dict[str, Any]:
+        """Give everything, for `--stats`."""
+        return {
+            "rows": self.rows,
+            "rows_written": self.written,
+            "rows_rejected": self.rejected,
+            "blank_lines": self.blank,
+            "inputs": self.inputs,
+            "inputs_asked": self.asked,
+            "inputs_reused": self.reused,
+            "inputs_repeated": self.inputs - self.asked - self.reused,
+            "requests": self.requests,
+            "answers": self.answers,
+            "retries": dict(self.retries),
+            "requests_maybe_paid_twice": self.maybe_paid,
+            "requests_split": self.splits,
+            "tokens": self.tokens,
+            "answers_without_usage": self.uncounted,
+            "cost_usd": None if self.cost is None else round(self.cost, 6),
+            "latency_seconds": self._latency(),
+            "seconds": round(self._clock() - self._began, 3),
+        }
+
+    def _latency(self) -> dict[str, float]:
+        ordered = sorted(self._seconds)
+        if not ordered:
+            return {}
+        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+        last = len(ordered) - 1
+        return {name: round(ordered[round(share * last)], 4) for name, share in shares.items()}
+
+
+def cost(tokens: int, model: Model) -> float | None:
+    """Give the price of tokens in USD; None where it is not known."""
+    return None if model.price is None else tokens * model.price / 1e6
