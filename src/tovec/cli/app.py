@@ -55,7 +55,8 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
         return FileError.exit_code
     except Exception as error:  # noqa: BLE001 - the last place that can say anything
         if hasattr(error, "format_message"):  # the command line's own errors
-            if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
+            if type(error).__name__ == "NoArgsIsHelpError":  # nothing was asked: show how to start
+                reporter.page(error.format_message())
                 return UsageError.exit_code
             reporter.error(_usage(error))
             return UsageError.exit_code
@@ -65,9 +66,20 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
 
 def _usage(error: Any) -> UsageError:
     """Word the command line's own error as ours."""
+    import difflib
+
     context = getattr(error, "ctx", None)
-    help_line = f"{context.command_path} --help" if context else "tovec --help"
-    return UsageError(error.format_message(), hint=f"see: {help_line}")
+    help_line = f"see: {context.command_path if context else 'tovec'} -h"
+    mistyped = getattr(error, "option_name", None)
+    if mistyped and context and type(error).__name__ == "NoSuchOption":
+        known = [name for one in context.command.get_params(context) for name in one.opts]
+        near = difflib.get_close_matches(mistyped, known, n=1)
+        hint = f"did you mean {near[0]}? {help_line}" if near else help_line
+        return UsageError(f"there is no option {mistyped}", hint=hint)
+    said = error.format_message().rstrip(".")
+    for theirs, ours in (("int range", "whole number"), ("float range", "number")):
+        said = said.replace(f"is not a valid {theirs}", f"is not a {ours}")
+    return UsageError(said[:1].lower() + said[1:], hint=help_line)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

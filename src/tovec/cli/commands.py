@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from tovec import __version__
+from tovec.cli import tree
 from tovec.cli.config import config
 from tovec.cli.embed import embed
+from tovec.cli.help import HelpingCommand, HelpingGroup
 from tovec.cli.models import models
 from tovec.cli.options import Common, flattened
 from tovec.cli.serve import serve
@@ -23,12 +25,18 @@ def build() -> typer.Typer:
         add_completion=False,
         # Off although locals are hidden by now: a traceback must never show a key.
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        cls=HelpingGroup,
+        context_settings={"help_option_names": []},  # -h and --help are cli.help's
     )
     app.callback(invoke_without_command=True)(flattened(tovec))
     for command in (embed, models, serve, config):
-        app.command(command.__name__)(_guarded(flattened(command)))
+        app.command(command.__name__, cls=HelpingCommand)(_guarded(flattened(command)))
     return app
+
+
+def program() -> tree.Command:
+    """Give the program and its commands as records, for what is made from them."""
+    return tree.read(typer.main.get_command(build()), "tovec")
 
 
 def tovec(
@@ -37,7 +45,11 @@ def tovec(
 ) -> None:
     """Turn text into embedding vectors, with any OpenAI-compatible endpoint or offline.
 
-    Start with:  echo hello | tovec embed -p local
+    echo hello | tovec embed -p local         # to start: no key, no network
+
+    tovec embed -f rows.jsonl -o vectors.parquet -p openai
+
+    tovec config check -p openai              # does my key work?
     """
     if version:
         sys.stdout.write(f"tovec {__version__}\n")

@@ -48,6 +48,7 @@ class Common(NamedTuple):
         _option(
             "--color",
             metavar="auto|always|never",
+            is_eager=True,  # help, which is eager, asks for it
             panel=GENERAL,
             help="Colour on a terminal (NO_COLOR is honoured).",
         ),

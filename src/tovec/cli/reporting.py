@@ -57,6 +57,11 @@ class Reporter:
         if error.hint:
             self._write(f"  {safe(error.hint)}")
 
+    def page(self, text: str) -> None:
+        """Show a text of several lines that is ours, as help is."""
+        for line in text.splitlines():
+            self._write(line)
+
     def event(self, event: Event) -> None:
         """Say what happened on the way, as far as the verbosity asks for it."""
         match event:

@@ -1,0 +1,167 @@
+"""Help: `-h` is one screen (80x24), `--help` has a line for each option; both from the tree.
+
+Plain text with bold headings on a terminal that takes them. Nothing is drawn, so Rich stays out:
+help is there as fast as the program starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from tovec.cli import tree
+from tovec.cli.terminal import encodable, is_terminal
+from tovec.errors import UsageError
+
+HELP_COLUMN = 28
+WIDEST = 100  # columns: longer lines are hard to read
+
+
+class HelpingCommand(TyperCommand):
+    """A command whose help is ours."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Give the options with -h and --help among them."""
+        del ctx
+        return [*self.params, *_help_options()]
+
+    def get_help(self, ctx: Any) -> str:
+        """Give the help that fits a screen."""
+        return brief(tree.read(self, ctx.command_path), _width())
+
+
+class HelpingGroup(TyperGroup):
+    """The program: its help is ours, and a mistyped command is answered with the nearest."""
+
+    get_params = HelpingCommand.get_params
+    get_help = HelpingCommand.get_help
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Give the command that the first word names; UsageError with the nearest otherwise."""
+        if args[0] in self.commands or args[0].startswith("-"):
+            return super().resolve_command(ctx, args)
+        near = difflib.get_close_matches(args[0], self.commands, n=1)
+        known = f"commands: {', '.join(self.commands)}"
+        raise UsageError(
+            f"there is no command {args[0]!r}",
+            hint=f"did you mean {near[0]}?" if near else known,
+        )
+
+
+def _help_options() -> list[TyperOption]:
+    def option(name: str, text: str, page: Any) -> TyperOption:
+        def show(ctx: Any, _parameter: Any, wanted: bool) -> None:
+            if wanted and not ctx.resilient_parsing:
+                lines = page(tree.read(ctx.command, ctx.command_path), _width())
+                sys.stdout.write(encodable(_emphasised(lines, ctx), sys.stdout) + "\n")
+                ctx.exit()
+
+        return TyperOption(
+            param_decls=[name],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            default=False,
+            callback=show,
+            help=text,
+        )
+
+    return [
+        option("-h", "Show this command on one screen.", brief),
+        option("--help", "Show every option with what it does.", full),
+    ]
+
+
+def brief(command: tree.Command, width: int) -> str:
+    """Give the help that fits a screen: what it does, examples, and the names of the options."""
+    lines = [f"Usage: {command.usage}", "", *textwrap.wrap(command.summary, width), ""]
+    lines += _examples(command)
+    if command.commands:
+        lines += ["Commands:", *_commands(command, width), ""]
+    panels = [(panel, [o.spelled for o in options]) for panel, options in command.panels()]
+    room = max((len(panel) for panel, _ in panels), default=0) + 3
+    for panel, spelled in panels:
+        # One option is never cut in two: its blanks are not those where a line may end.
+        listed = "  ".join(one.replace(" ", "\0") for one in spelled)
+        wrapped = textwrap.wrap(listed, width - room, break_on_hyphens=False)
+        for lead, line in zip([f"{panel}:", *[""] * len(wrapped)], wrapped, strict=False):
+            lines.append(lead.ljust(room) + line.replace("\0", " "))
+    page = command.name.replace(" ", "-")
+    return "\n".join([*lines, "", f"More: {command.name} --help, or man {page}"])
+
+
+def full(command: tree.Command, width: int) -> str:
+    """Give the help with a line or two for each option."""
+    lines = [f"Usage: {command.usage}", ""]
+    for paragraph in (command.summary, *command.prose):
+        lines += [*textwrap.wrap(paragraph, width), ""]
+    lines += _examples(command)
+    if command.commands:
+        lines += ["Commands:", *_commands(command, width), ""]
+    if command.arguments:
+        lines += ["Arguments:"]
+        for argument in command.arguments:
+            lines += _entry(argument.metavar, argument, width)
+        lines.append("")
+    for panel, options in command.panels():
+        lines.append(f"{panel}:")
+        for option in options:
+            # Long names stand in one column, whether or not a short one comes before.
+            lead = "" if len(option.names[0]) == 2 else "    "
+            lines += _entry(lead + option.spelled, option, width)
+        lines.append("")
+    lines.append("Help:")
+    for one in _help_options():
+        lines += _entry(one.opts[0], tree.Option((), "", one.help or "", ""), width)
+    return "\n".join(lines)
+
+
+def _examples(command: tree.Command) -> list[str]:
+    lines = [f"  {line}" for example in command.examples for line in example.splitlines()]
+    return ["Examples:", *lines, ""] if lines else []
+
+
+def _commands(command: tree.Command, width: int) -> Iterator[str]:
+    names = [one.name.rpartition(" ")[2] for one in command.commands]
+    room = max(map(len, names)) + 4
+    for name, one in zip(names, command.commands, strict=True):
+        # On the list a command has one line; its own page has the whole sentence.
+        start = re.split("[:,] |[.]$", one.summary)[0]
+        yield f"  {name}".ljust(room) + textwrap.shorten(start, width - room, placeholder=" …")
+
+
+def _entry(lead: str, option: tree.Option, width: int) -> list[str]:
+    default = f" [default: {option.default}]" if option.default else ""
+    text = textwrap.wrap(option.help + default, max(width - HELP_COLUMN, 20))
+    first = f"  {lead}"
+    if len(first) > HELP_COLUMN - 2:
+        return [first, *[" " * HELP_COLUMN + line for line in text]]
+    return [first.ljust(HELP_COLUMN) + text[0], *[" " * HELP_COLUMN + line for line in text[1:]]]
+
+
+def _width() -> int:
+    return max(40, min(shutil.get_terminal_size().columns, WIDEST) - 1)
+
+
+def _emphasised(text: str, ctx: Any) -> str:
+    """Give the text with its headings in bold where that can be seen and is wanted."""
+    wanted = ctx.params.get("color") or ("never" if os.environ.get("NO_COLOR") else "auto")
+    able = is_terminal() and os.environ.get("TERM", "dumb") != "dumb"
+    if wanted == "never" or (wanted == "auto" and not (able or os.environ.get("FORCE_COLOR"))):
+        return text
+    return "\n".join(_bold(line) for line in text.splitlines())
+
+
+def _bold(line: str) -> str:
+    head, colon, rest = line.partition(":")
+    if not colon or not head.isalpha() or line.startswith(" "):
+        return line
+    return f"\x1b[1m{head}{colon}\x1b[0m{rest}"
