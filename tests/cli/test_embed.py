@@ -376,7 +376,7 @@ def test_a_long_text_within_the_models_limit_is_embedded(tovec):
         (["embed", "--base-url", "http://u:p@h/v1", "-m", "x", "hi"], 2, b"user or a password"),
         (["embed", "--base-url", "127.0.0.1:80", "-m", "x", "hi"], 2, b"https://"),
         (["embed", "--base-url", "http://127.0.0.1:1/v1", "hi"], 2, b"no model"),
-        (["embde"], 2, b"Did you mean"),
+        (["embde"], 2, b"did you mean"),
     ],
 )
 def test_a_mistake_is_explained_in_three_lines_with_its_exit_code(
