@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -21,7 +21,9 @@ from tovec.cli import tree
 from tovec.cli.terminal import encodable, is_terminal
 from tovec.errors import UsageError
 
+HELP = "Help"
 HELP_COLUMN = 28
+SCREEN = 24  # lines
 WIDEST = 100  # columns: longer lines are hard to read
 
 
@@ -72,6 +74,8 @@ def _help_options() -> list[TyperOption]:
             default=False,
             callback=show,
             help=text,
+            rich_help_panel=HELP,
+            show_default=False,
         )
 
     return [
@@ -86,16 +90,24 @@ def brief(command: tree.Command, width: int) -> str:
     lines += _examples(command)
     if command.commands:
         lines += ["Commands:", *_commands(command, width), ""]
-    panels = [(panel, [o.spelled for o in options]) for panel, options in command.panels()]
-    room = max((len(panel) for panel, _ in panels), default=0) + 3
-    for panel, spelled in panels:
+    more = f"More: {command.name} --help, or man {command.name.replace(' ', '-')}"
+    named = _listed(command, lambda option: option.spelled, width)
+    if len(lines) + len(named) + 2 > SCREEN:
+        named = _listed(command, lambda option: ", ".join(option.names), width)
+    return "\n".join([*lines, *named, "", more])
+
+
+def _listed(command: tree.Command, spell: Callable[[tree.Option], str], width: int) -> list[str]:
+    panels = [(panel, options) for panel, options in command.panels() if panel != HELP]
+    room = max(len(panel) for panel, _ in panels) + 3
+    lines = []
+    for panel, options in panels:
         # One option is never cut in two: its blanks are not those where a line may end.
-        listed = "  ".join(one.replace(" ", "\0") for one in spelled)
-        wrapped = textwrap.wrap(listed, width - room, break_on_hyphens=False)
+        words = "  ".join(spell(option).replace(" ", "\0") for option in options)
+        wrapped = textwrap.wrap(words, width - room, break_on_hyphens=False)
         for lead, line in zip([f"{panel}:", *[""] * len(wrapped)], wrapped, strict=False):
             lines.append(lead.ljust(room) + line.replace("\0", " "))
-    page = command.name.replace(" ", "-")
-    return "\n".join([*lines, "", f"More: {command.name} --help, or man {page}"])
+    return lines
 
 
 def full(command: tree.Command, width: int) -> str:
@@ -118,10 +130,7 @@ def full(command: tree.Command, width: int) -> str:
             lead = "" if len(option.names[0]) == 2 else "    "
             lines += _entry(lead + option.spelled, option, width)
         lines.append("")
-    lines.append("Help:")
-    for one in _help_options():
-        lines += _entry(one.opts[0], tree.Option((), "", one.help or "", ""), width)
-    return "\n".join(lines)
+    return "\n".join(lines[:-1])
 
 
 def _examples(command: tree.Command) -> list[str]:

@@ -62,7 +62,7 @@ class Command(NamedTuple):
 def read(command: Any, name: str) -> Command:
     """Give Typer's command, and those below it, as records."""
     summary, prose, examples = _parts(command.help or "")
-    shown = [one for one in command.params if not getattr(one, "hidden", False)]
+    shown = [one for one in command.get_params(None) if not getattr(one, "hidden", False)]
     return Command(
         name,
         summary,

@@ -1,0 +1,80 @@
+# Completions of tovec for bash, made from the command tree by tools/completions.py.
+
+_tovec() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+    local command= option= options= words= kind=free ended= i
+    COMPREPLY=()
+
+    # Bash cuts --option=value into three words.
+    if [[ $word == "=" ]]; then
+        option=$before word=
+    elif [[ $before == "=" ]]; then
+        option=${COMP_WORDS[COMP_CWORD - 2]}
+    elif [[ $before == -* ]]; then
+        option=$before
+    fi
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+            --) ended=1 ;;
+            --color | --config | --log-format)
+                [[ -n $command || ${COMP_WORDS[i + 1]} == "=" ]] || ((i++)) ;;
+            -* | =) ;;
+            *) [[ -n $command || ${COMP_WORDS[i - 1]} == "=" ]] || command=${COMP_WORDS[i]} ;;
+        esac
+    done
+
+    case $command in
+        "")
+            kind=words words='embed models serve config completion'
+            options='--version -v --verbose -q --quiet --color --config --log-format -h --help'
+            ;;
+        embed)
+            kind=free
+            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors -o --output --format --dtype --columns --force -v --verbose -q --quiet --color --config --log-format -h --help'
+            ;;
+        models)
+            kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large'
+            options='--providers --remote --format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --concurrency --rpm --tpm -v --verbose -q --quiet --color --config --log-format -h --help'
+            ;;
+        serve)
+            kind=free
+            options='--host --port --api-key-env -v --verbose -q --quiet --color --config --log-format -h --help'
+            ;;
+        config)
+            kind=words words='check'
+            options='--format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --concurrency --rpm --tpm -v --verbose -q --quiet --color --config --log-format -h --help'
+            ;;
+        completion)
+            kind=words words='bash zsh fish'
+            options='-v --verbose -q --quiet --color --config --log-format -h --help'
+            ;;
+        *) return ;;
+    esac
+    [[ -z $ended ]] || option=
+    case "$command $option" in
+        *" --color") kind=words words='auto always never' ;;
+        *" --config" | *" -f" | *" --file" | *" -o" | *" --output") kind=files words='' ;;
+        *" --log-format") kind=words words='text json' ;;
+        *" -p" | *" --provider") kind=words words='local openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' ;;
+        *" -m" | *" --model") kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' ;;
+        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --columns" | *" --host" | *" --port") kind=free words='' ;;
+        *" --encoding-format") kind=words words='base64 float' ;;
+        *" --input-format") kind=words words='auto lines jsonl' ;;
+        *" --encoding-errors") kind=words words='strict replace' ;;
+        "embed --format") kind=words words='jsonl parquet npy' ;;
+        "models --format" | "config --format") kind=words words='table json tsv' ;;
+        *" --dtype") kind=words words='float32 float16' ;;
+        *" --api-key-env") kind=variables words='' ;;
+        *) [[ $word != -* || -n $ended ]] || kind=words words=$options ;;
+    esac
+
+    case $kind in
+        # Nothing said: bash's own completion of file names follows (-o default).
+        files) return ;;
+        directories) compopt -o dirnames 2>/dev/null ;;
+        variables) COMPREPLY=($(compgen -e -- "$word")) ;;
+        words) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;
+    esac
+    compopt +o default 2>/dev/null
+}
+complete -o default -F _tovec tovec

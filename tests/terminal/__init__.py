@@ -1,0 +1,1 @@
+"""The program on terminals, in shells and in poor environments, as real processes."""
