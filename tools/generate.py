@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools import completions
+from tools import completions, manpages
 
 ROOT = Path(__file__).parent.parent
 
 
 def files() -> dict[str, str]:
     """Give every generated file's text by its path in the repository."""
-    return {**completions.files()}
+    return {**completions.files(), **manpages.files()}
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     for name, text in files().items():
         path = ROOT / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {name}")
 
