@@ -25,12 +25,16 @@ _tovec() {
 
     case $command in
         "")
-            kind=words words='embed models serve config completion'
+            kind=words words='embed batch models serve config completion'
             options='--version -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         embed)
             kind=free
             options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors -o --output --format --dtype --columns --force -v --verbose -q --quiet --color --config --log-format -h --help'
+            ;;
+        batch)
+            kind=files
+            options='--dry-run --status -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors -o --output --format --dtype --columns --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         models)
             kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large'
@@ -53,17 +57,20 @@ _tovec() {
     [[ -z $ended ]] || option=
     case "$command $option" in
         *" --color") kind=words words='auto always never' ;;
-        *" --config" | *" -f" | *" --file" | *" -o" | *" --output") kind=files words='' ;;
+        *" --config" | *" -f" | *" --file" | *" -o" | *" --output" | *" --rejects" | *" --stats") kind=files words='' ;;
         *" --log-format") kind=words words='text json' ;;
         *" -p" | *" --provider") kind=words words='local openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' ;;
         *" -m" | *" --model") kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' ;;
-        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --columns" | *" --host" | *" --port") kind=free words='' ;;
+        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" --host" | *" --port") kind=free words='' ;;
         *" --encoding-format") kind=words words='base64 float' ;;
         *" --input-format") kind=words words='auto lines jsonl' ;;
         *" --encoding-errors") kind=words words='strict replace' ;;
-        "embed --format") kind=words words='jsonl parquet npy' ;;
+        "embed --format" | "batch --format") kind=words words='jsonl parquet npy' ;;
         "models --format" | "config --format") kind=words words='table json tsv' ;;
         *" --dtype") kind=words words='float32 float16' ;;
+        *" --job-dir") kind=directories words='' ;;
+        *" --on-error") kind=words words='reject stop' ;;
+        *" --progress") kind=words words='auto bar lines none' ;;
         *" --api-key-env") kind=variables words='' ;;
         *) [[ $word != -* || -n $ended ]] || kind=words words=$options ;;
     esac

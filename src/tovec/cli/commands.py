@@ -8,6 +8,7 @@ import typer
 
 from tovec import __version__
 from tovec.cli import tree
+from tovec.cli.batch import batch
 from tovec.cli.completion import completion
 from tovec.cli.config import config
 from tovec.cli.embed import embed
@@ -30,7 +31,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": []},  # -h and --help are cli.help's
     )
     app.callback(invoke_without_command=True)(flattened(tovec))
-    for command in (embed, models, serve, config, completion):
+    for command in (embed, batch, models, serve, config, completion):
         app.command(command.__name__, cls=HelpingCommand)(_guarded(flattened(command)))
     return app
 

@@ -21,6 +21,7 @@ GENERAL = "General"
 ENDPOINT = "Endpoint"
 INPUT = "Input"
 OUTPUT = "Output"
+JOB = "Job"
 
 
 def _option(*names: str, help: str, panel: str, **more: Any) -> Any:  # noqa: A002 - Typer's word
@@ -292,6 +293,85 @@ class OutputOptions(NamedTuple):
     force: Annotated[
         bool, _option("--force", panel=OUTPUT, help="Replace an output that exists.")
     ] = False
+
+
+class JobOptions(NamedTuple):
+    """How a job is kept, limited and reported."""
+
+    job_dir: Annotated[
+        str | None,
+        _option(
+            "--job-dir",
+            metavar="DIR",
+            panel=JOB,
+            help="Where what is received is stored (OUTPUT.tovec).",
+        ),
+    ] = None
+    keep_job: Annotated[
+        bool,
+        _option(
+            "--keep-job",
+            panel=JOB,
+            help="Keep the vectors for the next run, which then pays for changed rows only.",
+        ),
+    ] = False
+    max_cost: Annotated[
+        float | None,
+        _option(
+            "--max-cost", metavar="USD", min=0, panel=JOB, help="Stop before the job costs more."
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        _option(
+            "--max-tokens",
+            metavar="N",
+            min=1,
+            panel=JOB,
+            help="Stop before the job takes more tokens.",
+        ),
+    ] = None
+    on_error: Annotated[
+        str,
+        _option(
+            "--on-error",
+            metavar="reject|stop",
+            panel=JOB,
+            help="What to do with a bad row: set it aside (reject), or stop.",
+        ),
+    ] = "reject"
+    rejects: Annotated[
+        str | None,
+        _option(
+            "--rejects",
+            metavar="FILE",
+            panel=JOB,
+            help="Where rejected rows go (OUTPUT.rejects.jsonl).",
+        ),
+    ] = None
+    rows_per_file: Annotated[
+        int | None,
+        _option(
+            "--rows-per-file",
+            metavar="N",
+            min=1,
+            panel=JOB,
+            help="Write part files of N rows; OUTPUT is then a directory.",
+        ),
+    ] = None
+    stats: Annotated[
+        str | None,
+        _option("--stats", metavar="FILE", panel=JOB, help="Write a report as JSON to FILE."),
+    ] = None
+    progress: Annotated[
+        str,
+        _option(
+            "--progress",
+            metavar="auto|bar|lines|none",
+            panel=JOB,
+            help="A bar on a terminal, a line a minute elsewhere (auto).",
+        ),
+    ] = "auto"
 
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:

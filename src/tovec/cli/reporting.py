@@ -10,7 +10,8 @@ from tovec.cli.terminal import encodable, safe
 from tovec.errors import TovecError
 from tovec.events import Answered, Event, Note, Retried, Sent, Split
 
-LEVELS = {"error": -1, "warning": 0, "info": 1, "debug": 2}
+LEVELS = {"error": -1, "warning": 0, "summary": 0, "progress": 0, "info": 1, "debug": 2}
+_PLAIN = ("error", "summary", "progress")  # their lines begin with the program's name alone
 
 
 class Reporter:
@@ -36,7 +37,7 @@ class Reporter:
         if self.json:
             self._write(_json_line({"level": level, "message": message, **fields}))
             return
-        lead = "tovec: " if level == "error" else f"tovec: {level}: "
+        lead = "tovec: " if level in _PLAIN else f"tovec: {level}: "
         self._write(lead + safe(message, 2_000))
 
     def error(self, error: TovecError) -> None:

@@ -101,7 +101,7 @@ def identity(connection: Connection) -> dict[str, Any]:
     """Give what, beside a text, makes its vector."""
     endpoint = connection.client.endpoint
     return {
-        "endpoint": shown(endpoint.url),
+        "endpoint": "local" if endpoint.provider.in_process else shown(endpoint.url),
         "model": endpoint.model,
         "dimensions": endpoint.dimensions,
         "extra": dict(endpoint.extra),

@@ -55,7 +55,14 @@ class Job:
     holds it, FileError for a disk that refuses.
     """
 
-    def __init__(self, directory: str, identity: Mapping[str, Any], fs: FileSystem = REAL) -> None:
+    def __init__(
+        self,
+        directory: str,
+        identity: Mapping[str, Any],
+        fs: FileSystem = REAL,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self.directory = directory
         self.identity = dict(identity)
         self.digest = identity_digest(identity)
@@ -66,10 +73,17 @@ class Job:
         self.tokens = 0  # counted by the endpoint since the last finished run
         self.requests = 0
         self._fs = fs
+        self.was_finished: dict[str, Any] | None = None
+        if read_only:
+            self._lock = -1
+            self.described = self._compared()
+            self.log = Log(directory, self._take, fs, read_only=True)
+            self.inherited = len(self.log)
+            return
         self._lock = _locked(directory, fs)
         try:
             self.was_finished = self._finish_removal()
-            self._claim()
+            self.described = self._claimed()
             self.log = Log(directory, self._take, fs)
             self.inherited = len(self.log)
             self.log.reserve()
@@ -77,11 +91,39 @@ class Job:
             fs.close(self._lock)
             raise
 
+    @classmethod
+    def look(
+        cls, directory: str, identity: Mapping[str, Any] | None = None, fs: FileSystem = REAL
+    ) -> Job:
+        """Give what a directory holds, or nothing, as it is now: nothing is locked or changed."""
+        try:
+            described = read_description(directory, fs)
+        except OSError as error:
+            fail(error, directory)
+        if identity is None:
+            identity = (described or {}).get("identity", {})
+        return cls(directory, identity, fs, read_only=True)
+
+    def is_held(self) -> bool:
+        """Say whether a run is at work on the job."""
+        try:
+            number = self._fs.open(f"{self.directory}/{_LOCK}", os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            self._fs.lock(number)
+        except BlockingIOError:
+            return True
+        finally:
+            self._fs.close(number)
+        return False
+
     def close(self) -> None:
         """Let go of the directory."""
         self.log.close()
-        with contextlib.suppress(OSError):
-            self._fs.close(self._lock)
+        if self._lock >= 0:
+            with contextlib.suppress(OSError):
+                self._fs.close(self._lock)
 
     # What is known --------------------------------------------------------------------------------
 
@@ -177,19 +219,27 @@ class Job:
 
     # Whose it is ----------------------------------------------------------------------------------
 
-    def _claim(self) -> None:
+    def _claimed(self) -> dict[str, Any]:
         """Write down what makes the vectors, or compare it with what is written."""
+        found = self._compared()
+        if found is not None:
+            return found
         try:
-            described = read_description(self.directory, self._fs)
-            if described is None:
-                self._refuse_foreign()
-                text = orjson.dumps(
-                    {"format": FORMAT, "identity": self.identity}, option=orjson.OPT_INDENT_2
-                )
-                replace_file(f"{self.directory}/{_JOB}", text, self._fs)
-                return
+            self._refuse_foreign()
+            found = {"format": FORMAT, "identity": self.identity}
+            text = orjson.dumps(found, option=orjson.OPT_INDENT_2)
+            replace_file(f"{self.directory}/{_JOB}", text, self._fs)
         except OSError as error:
             fail(error, self.directory)
+        return found
+
+    def _compared(self) -> dict[str, Any] | None:
+        try:
+            described = read_description(self.directory, self._fs)
+        except OSError as error:
+            fail(error, self.directory)
+        if described is None:
+            return None
         theirs = described.get("identity", {})
         if theirs != self.identity:
             other = _difference(theirs, self.identity)
@@ -198,6 +248,7 @@ class Job:
                 where=self.directory,
                 hint="use the same settings, or another --job-dir; what is stored is kept",
             )
+        return described
 
     def _refuse_foreign(self) -> None:
         if segments(self._fs, self.directory):

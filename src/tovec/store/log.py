@@ -51,8 +51,10 @@ class Log:
     Raises JobError for damage, FileError for a disk that refuses.
     """
 
-    def __init__(self, directory: str, on_frame: OnFrame, fs: FileSystem = REAL) -> None:
-        self._directory, self._fs = directory, fs
+    def __init__(
+        self, directory: str, on_frame: OnFrame, fs: FileSystem = REAL, *, read_only: bool = False
+    ) -> None:
+        self._directory, self._fs, self._read_only = directory, fs, read_only
         self.dimensions: int | None = None
         self._files: dict[int, int] = {}
         self._placed: list[_Placed] = []
@@ -67,6 +69,11 @@ class Log:
 
     def __len__(self) -> int:
         return self._starts[-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all segments."""
+        return sum(self._fs.status(number).size for number in self._files.values())
 
     def close(self) -> None:
         """Let go of the files; nothing is written."""
@@ -87,12 +94,13 @@ class Log:
             )
         try:
             for number in numbers:
-                self._files[number] = self._fs.open(self._path(number), os.O_RDWR)
+                flags = os.O_RDONLY if self._read_only else os.O_RDWR
+                self._files[number] = self._fs.open(self._path(number), flags)
             for number in numbers:
                 self._scan(number, on_frame, last=number == numbers[-1])
-            for number in numbers:
+            for number in numbers if not self._read_only else ():
                 self._fs.sync(self._files[number])
-            if numbers:
+            if numbers and not self._read_only:
                 sync_directory(self._directory, self._fs)
                 self._segment = numbers[-1]
                 self._size = self._fs.status(self._files[self._segment]).size
@@ -123,7 +131,8 @@ class Log:
             return
         if not last or self._sound_after(file, good, size):
             raise self._damage(number, good, "a frame is damaged")
-        self._fs.truncate(file, good)
+        if not self._read_only:
+            self._fs.truncate(file, good)
 
     def _heads(self, file: int, size: int) -> Any:
         at = 0
@@ -320,7 +329,10 @@ class Log:
 
 def segments(fs: FileSystem, directory: str) -> list[int]:
     """Give the numbers of the segments in a job's directory, in order."""
-    names = (name.partition(".") for name in fs.names(directory))
+    try:
+        names = [name.partition(".") for name in fs.names(directory)]
+    except FileNotFoundError:
+        return []
     return sorted(
         int(stem) for stem, _, end in names if end == "log" and stem.isdigit() and len(stem) == 8
     )

@@ -1,0 +1,141 @@
+"""The command `tovec batch`."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tovec.cli.options import (
+    JOB,
+    Common,
+    EndpointOptions,
+    InputOptions,
+    JobOptions,
+    OutputOptions,
+    chosen,
+    names,
+    one_of,
+    read_options,
+)
+from tovec.cli.progress import KINDS, Watch, clock, display
+from tovec.cli.reporting import Reporter
+from tovec.errors import UsageError
+
+
+def batch(
+    reporter: Reporter,
+    common: Common,
+    endpoint: EndpointOptions,
+    input_options: InputOptions,
+    output: OutputOptions,
+    job: JobOptions,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", help="Files of rows; - is stdin.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Count rows, tokens, requests and cost; ask for nothing.",
+            rich_help_panel=JOB,
+        ),
+    ] = False,
+    status: Annotated[
+        bool,
+        typer.Option("--status", help="Say what the job's directory holds.", rich_help_panel=JOB),
+    ] = False,
+) -> None:
+    """Embed files as a job that may be killed at any moment and run again: nothing is paid twice.
+
+    tovec batch rows.jsonl -o vectors.parquet -p openai
+
+    tovec batch rows.jsonl -o vectors.parquet --dry-run     # what will it cost?
+
+    tovec batch rows.jsonl -o vectors.parquet --keep-job    # nightly: pay for changed rows only
+    """
+    if output.output is None and job.job_dir is None:
+        raise UsageError("the job has no output", hint="name it with -o OUTPUT")
+    from tovec.formats.interface import WriteOptions
+    from tovec.jobs import batch as jobs
+
+    work = jobs.Batch(
+        settings=chosen(common, endpoint),
+        environ=os.environ,
+        paths=tuple(inputs or ()),
+        output=output.output or "-",
+        read=read_options(input_options),
+        format=output.format,
+        dtype=one_of("--dtype", output.dtype, ("float32", "float16")),
+        write=WriteOptions(names(output.columns), input_options.id_field),
+        force=output.force,
+        job_dir=job.job_dir,
+        keep_job=job.keep_job,
+        on_error=one_of("--on-error", job.on_error, ("reject", "stop")),
+        rejects=job.rejects,
+        rows_per_file=job.rows_per_file,
+        max_cost=job.max_cost,
+        max_tokens=job.max_tokens,
+        stats=job.stats,
+    )
+    if status:
+        from tovec.jobs.plan import holdings
+
+        _table(holdings(work.directory))
+        return
+    if not work.paths:
+        raise UsageError("there is no input", hint="name files of rows; - is stdin")
+    if dry_run:
+        from tovec.jobs.plan import plan
+
+        _table(plan(work, reporter.event, reporter.hide))
+        return
+    watch = Watch(reporter, display(one_of("--progress", job.progress, KINDS), reporter))
+    try:
+        done = jobs.run(work, watch, reporter.hide)
+    finally:
+        watch.clear()
+    reporter.say("info" if common.quiet else "summary", _summary(done, work), **done.as_json())
+    if done.rejected:
+        where = work.rejects_path
+        hint = f"the vectors are kept in {work.directory}: mend the rows and run again"
+        reporter.say("warning", f"{done.rejected:,} rows were rejected, see {where}; {hint}")
+        raise typer.Exit(3)
+
+
+def _summary(done: Any, work: Any) -> str:
+    figures = done.as_json()
+    parts = [f"{done.written:,} rows written to {work.output}"]
+    if done.reused:
+        parts.append(f"{done.reused:,} vectors reused")
+    if figures["inputs_repeated"]:
+        parts.append(f"{figures['inputs_repeated']:,} equal texts asked for once")
+    parts += [f"{done.answers:,} requests", f"{done.tokens:,} tokens"]
+    if done.cost:
+        parts.append(f"${done.cost:.4f}")
+    if done.retries:
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in done.retries.most_common())
+        parts.append(f"retried: {causes}")
+    if done.maybe_paid:
+        parts.append(f"{done.maybe_paid:,} requests may have been billed twice")
+    if done.blank:
+        parts.append(f"{done.blank:,} blank lines skipped")
+    parts.append(clock(figures["seconds"]))
+    return ", ".join(parts)
+
+
+def _table(facts: dict[str, Any]) -> None:
+    """Write facts to stdout: aligned words on a terminal, one JSON object in a pipe."""
+    from tovec.cli.terminal import encodable, is_terminal, safe
+
+    if is_terminal():
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            shown = f"{value:,}" if isinstance(value, int | float) else str(value)
+            shown = "not known" if value is None else shown
+            sys.stdout.write(encodable(f"{name:<{width}}  {safe(shown)}\n", sys.stdout))
+        return
+    import json
+
+    sys.stdout.write(json.dumps(facts) + "\n")

@@ -1,0 +1,90 @@
+"""What a job would do, and what its directory holds: nothing is asked for, nothing is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tovec import formats
+from tovec.errors import UsageError
+from tovec.events import Observer
+from tovec.jobs.batch import CL100K, Batch, identity
+from tovec.jobs.budget import token_counts
+from tovec.jobs.connect import Hide, connect
+from tovec.jobs.packing import Packer
+from tovec.jobs.prepare import Preparation
+from tovec.jobs.report import cost
+from tovec.store.job import Job
+from tovec.store.keys import keys_of
+
+
+def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
+    """Give rows, unique texts, tokens, requests, cost and time at the limits that are known."""
+    connection = connect(work.settings, work.environ, observer, hide)
+    model, limits = connection.model, connection.client.limits
+    count = count_batch = None
+    if model.tokenizer == CL100K:
+        from tovec.text import tokens as tokenizer
+
+        count, count_batch = tokenizer.count, tokenizer.count_batch
+    prepare = Preparation(limits.item_tokens, count, strict=work.on_error == "stop")
+    packer = Packer(lambda: limits)
+    job = Job.look(work.directory, identity(connection))
+    inputs = asked = tokens = requests = 0
+    stored: set[int] = set()
+    for block in formats.read(work.paths, work.read):
+        texts = prepare(block).inputs
+        ordinals, wanted = job.lacking(keys_of(texts, job.digest))
+        texts = [texts[i] for i in wanted.tolist()]
+        tokens += sum(token_counts(texts, count_batch))
+        requests += len(packer.add(texts))
+        inputs, asked = inputs + len(ordinals), asked + len(wanted)
+        stored.update(ordinals[job.index.places(ordinals) < job.inherited].tolist())
+    requests += len(packer.flush())
+    return {
+        "rows": prepare.rows,
+        "rows_rejected": prepare.rejected,
+        "blank_lines": prepare.blank,
+        "texts": inputs,
+        "unique_texts": asked + len(stored),
+        "stored_already": len(stored),
+        "tokens": tokens,
+        "tokens_are": "exact" if count_batch else "at most (bytes: the tokenizer is not known)",
+        "requests": requests,
+        "cost_usd": _rounded(cost(tokens, model)),
+        "seconds_at_limits": _seconds(work, requests, tokens),
+        "model": connection.client.endpoint.model,
+        "provider": connection.provider.name,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _seconds(work: Batch, requests: int, tokens: int) -> float | None:
+    """Give the least time that --rpm and --tpm leave; None where neither is set."""
+    settings = work.settings
+    shares = [
+        amount / limit * 60
+        for amount, limit in ((requests, settings.rpm), (tokens, settings.tpm))
+        if limit
+    ]
+    return round(max(shares), 1) if shares else None
+
+
+def holdings(directory: str) -> dict[str, Any]:
+    """Give what a job's directory holds. Raises UsageError where there is no job."""
+    job = Job.look(directory)
+    if job.described is None:
+        raise UsageError("there is no job", where=directory)
+    return {
+        "directory": directory,
+        "vectors": len(job.log),
+        "dimensions": job.log.dimensions,
+        "tokens": job.tokens,
+        "answers": job.requests,
+        "refused": len(job.refused),
+        "bytes": job.log.size,
+        "running": job.is_held(),
+        **job.described,
+    }
