@@ -21,7 +21,7 @@ end
 
 complete -c tovec -f
 complete -c tovec -n '__tovec_is ""' -a embed -d 'Turn texts into vectors'
-complete -c tovec -n '__tovec_is ""' -a batch -d 'Embed files as a job that may be killed at any moment and run again'
+complete -c tovec -n '__tovec_is ""' -a batch -d 'Embed files as a job'
 complete -c tovec -n '__tovec_is ""' -a models -d 'List models with their dimensions'
 complete -c tovec -n '__tovec_is ""' -a serve -d 'Serve the embedded model behind the API of the others'
 complete -c tovec -n '__tovec_is ""' -a config -d 'Show every setting in force and where it came from'

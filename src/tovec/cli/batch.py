@@ -47,7 +47,7 @@ def batch(
         typer.Option("--status", help="Say what the job's directory holds.", rich_help_panel=JOB),
     ] = False,
 ) -> None:
-    """Embed files as a job that may be killed at any moment and run again: nothing is paid twice.
+    """Embed files as a job: kill it, run it again, pay for nothing twice.
 
     tovec batch rows.jsonl -o vectors.parquet -p openai
 
