@@ -1,10 +1,11 @@
 """Rows a second, CPU and memory of the main job over loopback, beside a floor and a peer.
 
-    python benchmarks/bulk.py [--rows 20000] [--runs 3] [--only floor,tovec,openai]
+    python benchmarks/bulk.py [--rows 20000] [--runs 3] [--only floor,tovec,batch,openai]
 
 The job: JSONL rows of about 500 characters to Parquet with 1536-dimensional vectors. `floor` is the
 least that Python can do (http.client, orjson, pybase64, pyarrow, one request at a time, no checks);
-`openai` is the official package, one request at a time. The programs run interleaved, each in a
+`openai` is the official package, one request at a time; `tovec` is `tovec embed`, and `batch` is
+`tovec batch` with all its safety. The programs run interleaved, each in a
 process of its own; every output is opened and each row's vector compared with the one that its
 text must have. Exits 1 when a row is wrong.
 """
@@ -68,6 +69,9 @@ def command(name: str, source: Path, target: Path, url: str) -> list[str]:
     if name == "tovec":
         options = ["--base-url", url, "-m", "m", "--force", "-o", str(target), "-f", str(source)]
         return [sys.executable, "-m", "tovec", "embed", *options]
+    if name == "batch":
+        options = ["--base-url", url, "-m", "m", "--force", "-q", "-o", str(target), str(source)]
+        return [sys.executable, "-m", "tovec", "batch", *options]
     return [
         sys.executable,
         "-c",
@@ -125,7 +129,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--latency", default="0")
-    parser.add_argument("--only", default="floor,tovec,openai")
+    parser.add_argument("--only", default="floor,tovec,batch,openai")
     parser.add_argument("--check", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.check:
