@@ -31,7 +31,7 @@ from tovec.jobs.report import Report
 from tovec.records import Answer, Block, Limits, Request
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, Published, StandardOutput
-from tovec.store.job import Job
+from tovec.store.job import Job, finish_removal
 from tovec.store.parts import OutputDirectory
 from tovec.store.spool import spool
 
@@ -88,6 +88,10 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     )
     report = Report(observer, connection.model)
     reporting.append(report)
+    finished = finish_removal(work.directory)
+    if finished is not None and finished.get("output") == work.output:
+        observer(Note("the job was done already, but for tidying up", "warning"))
+        return report
     job = Job(work.directory, identity(connection))
     try:
         return _Run(work, connection, job, report, stdin).whole(committing)
@@ -147,9 +151,6 @@ class _Run:
 
     def whole(self, committing: list[GroupCommit]) -> Report:
         """Ask, write, publish, tidy up."""
-        if self._job.was_finished and self._job.was_finished.get("output") == self._work.output:
-            self._note("the job was finished already: what was left of its directory is removed")
-            return self._report
         output = self._output()
         try:
             self._read_once()
@@ -280,17 +281,12 @@ class _Run:
     # Writing --------------------------------------------------------------------------------------
 
     def _output(self) -> OutputFile | OutputDirectory | StandardOutput:
-        work, ours = self._work, self._ours
+        work, ours = self._work, self._job.published
         if work.output == STDIN:
             return StandardOutput()
         if work.rows_per_file is not None:
             return OutputDirectory(work.output, force=work.force, ours=ours)
         return OutputFile(work.output, force=work.force, ours=ours)
-
-    @property
-    def _ours(self) -> Published:
-        found: Published = self._job.notes.get("published", ())
-        return found
 
     def _write(self, stored: OutputFile | OutputDirectory | StandardOutput) -> Published:
         work, report = self._work, self._report

@@ -70,10 +70,10 @@ class Job:
         self.refused: dict[int, str] = {}
         self.about: dict[str, Any] = {}  # of the first answer: the model's name
         self.notes: dict[str, Any] = {}
+        self.published: list[Mapping[str, Any]] = []
         self.tokens = 0  # counted by the endpoint since the last finished run
         self.requests = 0
         self._fs = fs
-        self.was_finished: dict[str, Any] | None = None
         if read_only:
             self._lock = -1
             self.described = self._compared()
@@ -82,7 +82,6 @@ class Job:
             return
         self._lock = _locked(directory, fs)
         try:
-            self.was_finished = self._finish_removal()
             self.described = self._claimed()
             self.log = Log(directory, self._take, fs)
             self.inherited = len(self.log)
@@ -161,7 +160,17 @@ class Job:
         """Store a fact of the job's: a learned limit, the files about to be published."""
         text = orjson.dumps({name: value})
         self.log.append([Frame(Kind.NOTE, np.empty((0, 2), np.uint64), text)])
-        self.notes[name] = value
+        self._learn({name: value})
+
+    def _learn(self, notes: Mapping[str, Any]) -> None:
+        for name, value in notes.items():
+            if name == "published":  # a run that died before its names appeared left others there
+                self.published.extend(value)
+            elif name == "done":
+                self.published = list(value["published"])
+                self._begin_again()
+            else:
+                self.notes[name] = value
 
     def vectors(
         self, ordinals: Ordinals
@@ -189,10 +198,7 @@ class Job:
             about = orjson.loads(head.text) if head.kind is Kind.ANSWER else {}
             self._count(head.tokens, about)
         elif head.kind is Kind.NOTE:
-            self.notes |= orjson.loads(head.text)
-            if "done" in self.notes:
-                del self.notes["done"]
-                self._begin_again()
+            self._learn(orjson.loads(head.text))
 
     def _begin_again(self) -> None:
         """After a finished run: what it paid is its own, what was refused may be asked again."""
@@ -300,31 +306,41 @@ class Job:
         except OSError as error:
             fail(error, self.directory)
 
-    def _finish_removal(self) -> dict[str, Any] | None:
-        """Go on where the removal of a finished job was interrupted; give what it had done."""
-        try:
-            text = _whole(f"{self.directory}/{_FINISHED}", self._fs)
-            if text is None:
-                return None
-            self._remove()
-            _made(self.directory, self._fs)
-            self._fs.close(self._lock)
-            self._lock = _locked(self.directory, self._fs)
-        except OSError as error:
-            fail(error, self.directory)
-        found: dict[str, Any] = orjson.loads(text)
-        return found
-
     def _remove(self) -> None:
-        names = self._fs.names(self.directory)
-        for name in sorted(set(names) - {_FINISHED, _LOCK}):
-            self._fs.unlink(f"{self.directory}/{name}")
-        sync_directory(self.directory, self._fs)
-        for name in (_FINISHED, _LOCK):
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.unlink(f"{self.directory}/{name}")
-        with contextlib.suppress(OSError):  # another run has begun in it
-            self._fs.rmdir(self.directory)
+        _removed(self.directory, self._fs)
+
+
+def finish_removal(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | None:
+    """Go on where the removal of a finished job was interrupted; give what the job had done.
+
+    Raises LockedError where another run is at it.
+    """
+    try:
+        text = _whole(f"{directory}/{_FINISHED}", fs)
+        if text is None:
+            return None
+        lock = _locked(directory, fs)
+        sync_directory(directory, fs)  # a kill may have left it unsynced: a power cut would undo it
+        try:
+            _removed(directory, fs)
+        finally:
+            fs.close(lock)
+    except OSError as error:
+        fail(error, directory)
+    found: dict[str, Any] = orjson.loads(text)
+    return found
+
+
+def _removed(directory: str, fs: FileSystem) -> None:
+    """Remove the directory; finished.json, which says so, goes last."""
+    for name in sorted(set(fs.names(directory)) - {_FINISHED, _LOCK}):
+        fs.unlink(f"{directory}/{name}")
+    sync_directory(directory, fs)
+    for name in (_LOCK, _FINISHED):
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(f"{directory}/{name}")
+    with contextlib.suppress(OSError):  # another run has begun in it
+        fs.rmdir(directory)
 
 
 def _frame(entry: Entry) -> Frame:
