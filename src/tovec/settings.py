@@ -78,7 +78,7 @@ def load(explicit: str | None, environ: Mapping[str, str]) -> Settings:
 def _from_file(path: Path, *, required: bool) -> Settings:
     try:
         text = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError("the config file is not there", where=str(path)) from None
         return Settings()

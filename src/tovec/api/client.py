@@ -630,7 +630,8 @@ class Client:
     # Words ------------------------------------------------------------------------------------
 
     def _person(self, refusal: Refusal) -> PersonError:
-        return PersonError(str(refusal), where=shown(self.endpoint.url), hint=hint(refusal))
+        advice = hint(refusal, self.endpoint.model)
+        return PersonError(str(refusal), where=shown(self.endpoint.url), hint=advice)
 
     def _later(self, what: str) -> LaterError:
         return LaterError(

@@ -170,10 +170,15 @@ def classify(reply: Reply) -> Refusal:
     return refusal._replace(rule=rule)
 
 
-def hint(refusal: Refusal) -> str:
-    """Give the next step for a refusal that needs a person."""
+def hint(refusal: Refusal, model: str = "") -> str:
+    """Give the next step for a refusal that needs a person; `model` is what was asked for."""
     if billing(refusal):
         return _HINTED[402]
+    if refusal.status in (400, 404) and model and model in refusal.message:
+        from tovec.api import models
+
+        if near := models.nearest(model):
+            return f"did you mean {near}? `tovec models --remote` lists what the endpoint has"
     if 300 <= refusal.status < 400:
         return "redirects are not followed: name the final address with --base-url or --url"
     return _HINTED.get(refusal.status, "")

@@ -51,3 +51,12 @@ def find(name: str, provider: str | None = None) -> Model:
     if provider is None or model.providers[:1] == (provider,):
         return model
     return model._replace(price=None)
+
+
+def nearest(name: str) -> str:
+    """Give the known model that `name` may be a slip of; "" where none is near enough."""
+    import difflib
+
+    known = load()
+    near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return near[0] if near else ""

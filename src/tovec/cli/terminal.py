@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     from tovec.records import Rows
 
-# C0 and C1 controls, DEL, line and paragraph separators, bidi controls and lone surrogates: what
-# could move the cursor, colour, reorder or break a line (faults 182 and 165).
+# C0 and C1 controls, DEL, line and paragraph separators, bidi and other format controls, and lone
+# surrogates: what could move the cursor, colour, reorder or break a line (faults 182 and 165).
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb]"
 )
 SHORT_VALUES = 4  # components shown of each vector, where there is room
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -138,10 +139,15 @@ def _with_a_loop(client: Client, work: Coroutine[Any, Any, None]) -> None:
 def _blocks(work: Embed) -> Iterator[Block]:
     if not work.texts:
         return formats.read(work.paths, work.read)
-    for number, text in enumerate(work.texts, 1):
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError("the text is not UTF-8", where=f"argument {number}")
-    return formats.from_texts(work.texts)
+    return formats.from_texts([_argument(n, text) for n, text in enumerate(work.texts, 1)])
+
+
+def _argument(number: int, text: str) -> str:
+    """Give an argument as the text it is: an ASCII locale (LANG=C) hands its bytes on undecoded."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        raise InputError("the text is not UTF-8", where=f"argument {number}") from None
 
 
 def _summary(done: Preparation, observer: Observer) -> None:
