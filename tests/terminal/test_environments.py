@@ -104,6 +104,26 @@ def test_no_line_of_the_short_view_is_wider_than_the_terminal(rows, columns):
     assert all(cell_len(line) <= columns for line in lines)
 
 
+@pytest.mark.parametrize("columns", [76, 80, 200])
+@pytest.mark.parametrize(
+    "arguments", [("models",), ("models", "--providers"), ("config", "-p", "openai")], ids=" ".join
+)
+def test_tables_fit_the_terminal(columns, arguments):
+    env = {**BARE, "TERM": "xterm", "LANG": "C.UTF-8"}
+    with Console([sys.executable, "-m", "tovec", *arguments], env, 24, columns) as console:
+        assert console.end() == 0
+    lines = console.seen.decode().splitlines()
+    assert len(lines) > 10
+    assert max(map(len, lines)) <= columns
+    assert all(line.split() for line in lines)
+
+
+def test_a_table_in_a_pipe_is_not_cut():
+    done = bare("models", "--providers", env={"COLUMNS": "60"})
+    assert "…" not in done.stdout.decode()
+    assert b"https://generativelanguage.googleapis.com/v1beta/openai" in done.stdout
+
+
 def test_a_dumb_terminal_and_no_color_get_no_escapes():
     for env in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}):
         with Console([sys.executable, "-m", "tovec", "embed", "--help"], {**BARE, **env}) as one:

@@ -48,9 +48,9 @@ def embed(
 
     echo hello | tovec embed -p local
 
-    tovec embed -f rows.jsonl -o vectors.parquet -p openai -m text-embedding-3-small
+    tovec embed -f rows.jsonl -o vectors.parquet -p openai
 
-    tail -f log.txt | tovec embed -p local | jq -c '{text, first: .embedding[0]}'
+    tail -f app.log | tovec embed -p local | jq -c '{text, first: .embedding[0]}'
     """
     if texts and file:
         raise UsageError("texts were given and files too", hint="give texts, or files with -f")

@@ -23,7 +23,7 @@ from tovec.errors import UsageError
 
 HELP = "Help"
 HELP_COLUMN = 28
-SCREEN = 24  # lines
+SCREEN = 23  # lines of 24: the prompt takes one
 WIDEST = 100  # columns: longer lines are hard to read
 
 

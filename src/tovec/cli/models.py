@@ -1,6 +1,7 @@
 """The command `tovec models`."""
 
 import os
+import shutil
 import sys
 from typing import Annotated, Any
 
@@ -8,10 +9,12 @@ import typer
 
 from tovec.cli.options import Common, EndpointOptions, chosen, one_of
 from tovec.cli.reporting import Reporter
-from tovec.cli.terminal import encodable, safe
+from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import UsageError
 
 LISTING = "Listing"
+LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
+NARROWEST = 6  # a column that is cut keeps so many characters
 
 
 def models(
@@ -87,17 +90,30 @@ def show(rows: list[dict[str, Any]], form: str) -> None:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     columns = list(rows[0]) if rows else []
-    cells = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
+    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
     if form == "tsv":
-        lines = ["\t".join(line) for line in cells]
+        lines = ["\t".join(line) for line in (columns, *cells)]
     else:
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in cells
-        ]
+        lines = _aligned([[LABELS.get(name, name) for name in columns], *cells])
     for line in lines:
         sys.stdout.write(encodable(line, sys.stdout) + "\n")
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    """Give lines with the cells in columns; on a terminal the widest are cut until a line fits.
+
+    The first column is never cut: its names are there to be copied.
+    """
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if is_terminal() and len(widths) > 1:
+        room = shutil.get_terminal_size().columns - 2 * len(widths)
+        while sum(widths) > room and max(widths[1:]) > NARROWEST:
+            widths[widths.index(max(widths[1:]), 1)] -= 1
+    return ["  ".join(map(_padded, line, widths)).rstrip() for line in cells]
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
 
 
 def _cell(value: Any) -> str:

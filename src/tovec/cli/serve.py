@@ -39,7 +39,9 @@ def serve(
 
     tovec serve &
 
-    curl -s 127.0.0.1:8080/v1/embeddings -d '{"model": "static-minilm-256", "input": "hello"}'
+    curl -s 127.0.0.1:8080/v1/models
+
+    OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=none python app.py
 
     Prints its base URL once it listens; with -v a line for each request, never its text.
     """
