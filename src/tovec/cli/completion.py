@@ -31,9 +31,9 @@ def completion(
 
     The file is static: it starts no program when TAB is pressed.
 
-    tovec completion bash > ~/.tovec.bash     # and in ~/.bashrc: . ~/.tovec.bash
+    tovec completion bash > ~/.tovec.bash    # then in ~/.bashrc: . ~/.tovec.bash
 
-    tovec completion zsh > ~/.zfunc/_tovec    # and fpath+=~/.zfunc before compinit
+    tovec completion zsh > ~/.zfunc/_tovec   # fpath+=~/.zfunc before compinit
 
     tovec completion fish > ~/.config/fish/completions/tovec.fish
     """
