@@ -34,6 +34,7 @@ class Retried(NamedTuple):
     delay: float
     attempt: int
     maybe_paid: bool  # the endpoint may have done, and billed, the work
+    tokens: int = 0  # of the request, estimated
 
 
 class Split(NamedTuple):
@@ -41,6 +42,8 @@ class Split(NamedTuple):
 
     items: int
     cause: str
+    maybe_paid: bool = False
+    tokens: int = 0
 
 
 class Note(NamedTuple):

@@ -21,7 +21,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Settings(NamedTuple):
     """The endpoint settings in force. None means "not chosen": the provider's default holds.
 
-    `timeout` is in seconds for one attempt, `rpm` and `tpm` are requests and tokens a minute.
+    `timeout` is in seconds for one attempt, `give_up_after` for trouble without any success, `rpm`
+    and `tpm` are requests and tokens a minute.
     `origins` says for each chosen name where it came from ("--model", "TOVEC_PROVIDER", a path).
     """
 
@@ -35,6 +36,7 @@ class Settings(NamedTuple):
     extra: Table = _NOTHING
     timeout: float | None = None
     max_retries: int | None = None
+    give_up_after: float | None = None
     concurrency: int | None = None
     rpm: int | None = None
     tpm: int | None = None
@@ -106,6 +108,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "extra": (dict,),
     "timeout": (int, float),
     "max_retries": (int,),
+    "give_up_after": (int, float),
     "concurrency": (int,),
     "rpm": (int,),
     "tpm": (int,),

@@ -6,7 +6,8 @@ framework could neither cut an answer at a byte nor keep up with the client. In 
     with Loopback(rpm=120, faults=[Fault("status", status=500, every=20)]) as server:
         ... server.base_url, server.ledger ...
 
-or as a process, which prints its port: `python -m tests.servers.loopback --latency 0.2`.
+or as a process, which prints its port: `python -m tests.servers.loopback --latency 0.2`. There
+`GET /_ledger` gives its figures and `POST /_set` changes its attributes; neither is booked.
 Vectors are a function of the text alone; `vectors_for` gives them in bulk, bit for bit.
 """
 
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -149,6 +151,11 @@ class Ledger:
         self.most_under_way = 0
         self.connections = 0
 
+    def busiest_second(self, start: float = 0.0) -> int:
+        """Give the most requests in any second from `start` on, whatever became of them."""
+        times = [entry.time for entry in self.entries if entry.time >= start]
+        return max((bisect_left(times, one + 1, i) - i for i, one in enumerate(times)), default=0)
+
     @property
     def statuses(self) -> Counter[int]:
         """How many answers each status had; 0 is no answer."""
@@ -176,6 +183,8 @@ class Ledger:
             "items": sum(self.paid.values()),
             "paid_twice": self.paid_twice(),
             "most_under_way": self.most_under_way,
+            "busiest_second": self.busiest_second(),
+            "times": [round(entry.time, 3) for entry in self.entries],
             "connections": self.connections,
         }
 
@@ -395,6 +404,14 @@ class Loopback:
             )
         return fault, status, out, answer
 
+    def control(self, path: str, body: bytes) -> bytes:
+        """Answer a benchmark that drives this server from another process."""
+        if path == "/_set":
+            for name, value in orjson.loads(body).items():
+                assert hasattr(self, name), name
+                setattr(self, name, value)
+        return orjson.dumps(self.ledger.report())
+
     def _authorise(self, headers: dict[str, str]) -> None:
         given = headers.get("authorization", headers.get("api-key", ""))
         if given not in (f"Bearer {self.key}", self.key):
@@ -428,9 +445,9 @@ class Loopback:
         return given
 
     def _fault(self, number: int, inputs: list[Input]) -> Fault | None:
-        return next(
-            (one for one in self.faults if one.hits(number, inputs, self.age, self._random)), None
-        )
+        # All are asked, so that what one draws does not depend on whether another hit.
+        hits = [one for one in self.faults if one.hits(number, inputs, self.age, self._random)]
+        return hits[0] if hits else None
 
     def _check(self, asked: dict[str, Any], inputs: list[Input], tokens: int, size: int) -> None:
         if None in asked.values():
@@ -508,8 +525,6 @@ class Loopback:
                 out |= found
 
     def _models(self, path: str) -> bytes:
-        if path.endswith("/_ledger"):
-            return orjson.dumps(self.ledger.report())
         if not path.endswith("/models"):
             raise Refused(404, f"Invalid URL (GET {path})")
         one = {"id": self.model or MODEL, "object": "model", "created": 0, "owned_by": "loopback"}
@@ -672,6 +687,9 @@ class _Connection(asyncio.Protocol):
             self._next()
 
     async def _reply(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
+        if path.startswith("/_"):
+            self._write(200, {}, self.server.control(path, body))
+            return
         ledger = self.server.ledger
         ledger.under_way += 1
         ledger.most_under_way = max(ledger.most_under_way, ledger.under_way)
@@ -747,11 +765,18 @@ class Process:
 
     def report(self) -> dict[str, Any]:
         """Give the ledger's figures."""
+        return self._control("GET", "/_ledger")
+
+    def set(self, **attributes: Any) -> None:
+        """Change the server while it runs, such as `rpm=60`."""
+        self._control("POST", "/_set", json.dumps(attributes))
+
+    def _control(self, method: str, path: str, body: str = "") -> dict[str, Any]:
         import http.client
 
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
-            connection.request("GET", "/_ledger")
+            connection.request(method, path, body)
             found: dict[str, Any] = json.loads(connection.getresponse().read())
         return found
 

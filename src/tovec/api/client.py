@@ -30,7 +30,7 @@ from tovec.api.errors import (
     hint,
     request_id,
 )
-from tovec.api.governor import Governor, Ticket
+from tovec.api.governor import MAYBE_PAID, Governor, Ticket
 from tovec.api.interface import Call, Reply, Transport
 from tovec.api.keys import Secret
 from tovec.errors import LaterError, PersonError
@@ -38,11 +38,11 @@ from tovec.events import Answered, Note, Observer, Retried, Sent, Split, ignore
 from tovec.records import Answer, Inputs, Limits, Request, Usage
 
 START_ATTEMPTS = 3  # connections tried before anything has worked
-MAX_WAIT = 600.0  # seconds a server may ask for; more is "run again later"
 FIRST_REFUSED = 3  # refused before any success: it is the settings, not the inputs
 MOST_SPLITS = 200  # to find single bad inputs, or a twentieth of all requests
 KEY_SECONDS = 5.0  # until a key is known to all of an endpoint's machines
-FIRST_CAP = 64 << 20  # bytes of an answer, while the vectors' dimensions are not known
+FIRST_CAP = 64 << 20  # bytes of an answer, while the vectors' dimensions are not known ...
+FIRST_WIDTH = 4096  # ... or as many as this takes
 LONGEST = 600.0  # seconds for one attempt
 
 
@@ -53,12 +53,21 @@ Keep = Callable[[Request, Answer], Awaitable[None]]
 class _Refused(Exception):  # noqa: N818 - control flow inside this module
     """A request that is not accepted as it is; smaller parts of it may be."""
 
-    def __init__(self, reason: str, cause: str, *, words: str = "", size: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        cause: str,
+        *,
+        words: str = "",
+        size: bool = False,
+        maybe_paid: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.cause = cause
         self.words = words  # the endpoint's own
         self.size = size  # whether it is the request's size, from which a limit is learned
+        self.maybe_paid = maybe_paid
 
 
 class _Outgrown(Exception):  # noqa: N818 - the same
@@ -192,7 +201,7 @@ class Client:
             self._take_to_heart(request, refused)
             if len(request) == 1:
                 return await self._kept(request, self._refused_alone(refused.reason))
-            self._observe(Split(len(request), refused.cause))
+            self._observe(Split(len(request), refused.cause, refused.maybe_paid, request.tokens))
             return await self._in_parts(request)
 
     async def _whole(self, request: Request) -> Answer:
@@ -240,7 +249,8 @@ class Client:
         fields["user"] = endpoint.user
         body = wire.encode(inputs, {**fields, **endpoint.extra})
         # Enough for numbers written in full; vectors are received wider than they are cut here.
-        cap = (64 << 10) + len(inputs) * (self._width * 32 + 512) if self._width else FIRST_CAP
+        cap = (64 << 10) + len(inputs) * ((self._width or FIRST_WIDTH) * 32 + 512)
+        cap = cap if self._width else max(cap, FIRST_CAP)
         return Call(
             "POST",
             endpoint.url,
@@ -389,7 +399,7 @@ class Client:
                 raise self._person(refusal)
             case Action.THROTTLE:
                 asked = headers.wait_in(refusal.message) if asked is None else asked
-                return self._throttled(refusal, reply, asked, ticket, attempts)
+                return self._throttled(refusal, reply, request, asked, ticket, attempts)
             case Action.SMALLER:
                 self._fail_if_ours(refusal)
                 raise _Refused(str(refusal), "too large", words=refusal.message, size=True)
@@ -406,18 +416,19 @@ class Client:
         self,
         refusal: Refusal,
         reply: Reply,
+        request: Request,
         asked: float | None,
         ticket: Ticket,
         attempts: _Attempts,
     ) -> float:
-        if asked is not None and asked > MAX_WAIT:
+        if asked is not None and asked > self._governor.longest_wait:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + asked))
             raise self._later(f"the endpoint asks to wait {asked:,.0f} s, until {when}: {refusal}")
         seen = headers.rates(reply.headers, time.time())
         delay = self._governor.throttled(ticket, seen, asked)
         if self._governor.exhausted() or self._out_of_retries(attempts):
             raise self._later(f"throttled for too long: {refusal}")
-        self._observe(Retried("429", str(refusal), delay, attempts.sent, maybe_paid=False))
+        self._retried("429", str(refusal), delay, request, attempts)
         return 0.0  # the governor makes it wait, with all others
 
     async def _after_failure(
@@ -428,7 +439,7 @@ class Client:
             raise self._gone(failure)
         if failure.kind == "stale" and not attempts.stale:
             attempts.stale = True
-            self._observe(Retried("stale", detail, 0.0, attempts.sent, maybe_paid=False))
+            self._retried("stale", detail, 0.0, request, attempts)
             return 0.0
         if failure.kind == "not_sent":
             self._governor.failed(ticket, cost=0, overload=failure.cause == "files")
@@ -436,10 +447,10 @@ class Client:
             if early or self._governor.exhausted() or self._out_of_retries(attempts):
                 raise self._gone(failure)
             delay = self._governor.backoff(attempts.sent, base=0.25, cap=15.0)
-            self._observe(Retried(failure.cause, detail, delay, attempts.sent, maybe_paid=False))
+            self._retried(failure.cause, detail, delay, request, attempts)
             return delay
         slow = failure.cause == "timeout"
-        self._governor.failed(ticket, cost=5, overload=slow)
+        self._governor.failed(ticket, cost=MAYBE_PAID, overload=slow)
         attempts.stretch *= 1.5 if slow else 1.0
         rule = FOREIGN if failure.kind == "foreign" else AMBIGUOUS
         return await self._again(request, attempts, rule, failure.cause, detail, failure.cause)
@@ -447,7 +458,7 @@ class Client:
     async def _after_bad_answer(
         self, bad: BadAnswer, request: Request, ticket: Ticket, attempts: _Attempts
     ) -> float:
-        self._governor.failed(ticket, cost=5)
+        self._governor.failed(ticket, cost=MAYBE_PAID)
         rule = FOREIGN if bad.foreign else BAD_ANSWER
         # Its second time is its last in any case, so that "equal" has nothing to add.
         return await self._again(request, attempts, rule, "bad answer", str(bad), object())
@@ -468,7 +479,7 @@ class Client:
         attempts.seen = self._successes
         attempts.spent += 1
         same = attempts.same_again(fingerprint) and len(request) > 1
-        if asked is not None and asked > MAX_WAIT:
+        if asked is not None and asked > self._governor.longest_wait:
             raise self._later(f"the endpoint asks to wait {asked:,.0f} s: {detail}")
         if self._governor.exhausted():
             raise self._later(f"no success for too long: {detail}")
@@ -476,14 +487,26 @@ class Client:
         if (same or last) and rule.then is Action.LATER and self._good is not None:
             # Some servers fail on one bad text, always (faults 69 and 76); others are down.
             if moving or await self._alive():
-                raise _Refused(detail, cause)
+                raise _Refused(detail, cause, maybe_paid=rule.maybe_paid)
             attempts.spent, last = 0, False
         if last or self._out_of_retries(attempts):
             self._give_up(attempts, rule, cause, detail, refusal)
         base = 0.5 if refusal is not None else 1.0
         delay = self._governor.backoff(attempts.spent, base=base, cap=30.0, floor=asked)
-        self._observe(Retried(cause, detail, delay, attempts.sent, maybe_paid=rule.maybe_paid))
+        self._retried(cause, detail, delay, request, attempts, maybe_paid=rule.maybe_paid)
         return delay
+
+    def _retried(
+        self,
+        cause: str,
+        detail: str,
+        delay: float,
+        request: Request,
+        attempts: _Attempts,
+        *,
+        maybe_paid: bool = False,
+    ) -> None:
+        self._observe(Retried(cause, detail, delay, attempts.sent, maybe_paid, request.tokens))
 
     def _give_up(
         self,
@@ -502,7 +525,7 @@ class Client:
                 hint="check that the address is that of an OpenAI-compatible endpoint",
             )
         if rule.then is Action.ISOLATE:
-            raise _Refused(detail, cause)
+            raise _Refused(detail, cause, maybe_paid=rule.maybe_paid)
         raise self._later(f"given up after {attempts.sent} attempts: {detail}")
 
     async def _alive(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -124,10 +125,13 @@ def checked_url(url: str, query: Mapping[str, str] = MappingProxyType({})) -> st
     return _with_query(url, query)
 
 
+_LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")  # not 127.0.0.1.elsewhere.example
+
+
 def is_loopback(url: str) -> bool:
     """Say whether the address is this machine's own."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    return host in ("localhost", "::1") or bool(_LOOPBACK.fullmatch(host))
 
 
 def refuse_plain_http(url: str, *, has_key: bool) -> None:

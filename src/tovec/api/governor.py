@@ -29,9 +29,11 @@ MINUTE = 60.5  # seconds: requests do not all take equally long to arrive
 MAX_RESET = 60.0  # seconds to wait on a window that is used up; a longer reset is not believed
 BUDGET = 100.0  # retries that may be spent at once ...
 BUDGET_GAIN = 0.1  # ... and what each success gives back: a tenth of the requests in the long run
+MAYBE_PAID = 2  # what a retry costs whose first attempt may have been billed
 CIRCUIT = 5  # failures in a row after which one request probes for all
 PROBE_DELAYS = (5.0, 10.0, 20.0, 40.0, 60.0)
 GIVE_UP_AFTER = 900.0  # seconds of trouble without any success
+MAX_WAIT = 600.0  # seconds an endpoint may ask for; more is "run again later"
 SLOW = 2.0  # seconds: an answer faster than this is no sign of a queue at the endpoint
 FOREVER = float("inf")
 
@@ -180,7 +182,7 @@ class Governor:
         concurrency: int = DEFAULT_CONCURRENCY,
         rpm: float | None = None,
         tpm: float | None = None,
-        give_up_after: float = GIVE_UP_AFTER,
+        give_up_after: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         randomness: Callable[[], float] = random.random,
     ) -> None:
@@ -202,7 +204,8 @@ class Governor:
         self._failures = 0
         self._opened: float | None = None  # when the circuit was last set to probing
         self._budget = BUDGET
-        self._give_up_after = give_up_after
+        self._give_up_after = GIVE_UP_AFTER if give_up_after is None else give_up_after
+        self.longest_wait = MAX_WAIT if give_up_after is None else give_up_after
         self._trouble: float | None = None  # since when nothing has succeeded
         self._waiting = 0
         self._turn: asyncio.Lock | None = None
@@ -371,8 +374,9 @@ class Governor:
         return delay if floor is None else max(delay, floor * (1 + self._random() / 10))
 
     def exhausted(self) -> bool:
-        """Say whether trouble has lasted so long that going on makes no sense."""
-        return self._trouble is not None and self._clock() - self._trouble > self._give_up_after
+        """Say whether trouble will have lasted too long when the next request may go out."""
+        until = max(self._clock(), self._not_before)
+        return self._trouble is not None and until - self._trouble > self._give_up_after
 
     def _spend(self, cost: float) -> None:
         self._budget = max(0.0, self._budget - cost)

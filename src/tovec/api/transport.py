@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import ssl
 import zlib
 from typing import Any
@@ -18,6 +19,7 @@ import httpx
 from tovec.api.endpoint import is_loopback, shown
 from tovec.api.errors import TransportFailure
 from tovec.api.interface import Call, Reply
+from tovec.errors import PersonError
 
 CONNECT_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 3.0  # below the 5 s after which common servers hang up
@@ -30,19 +32,27 @@ class HttpxTransport:
     """One pool of connections for all requests of a process."""
 
     def __init__(self, url: str, *, concurrency: int) -> None:
-        loopback = is_loopback(url)
-        self._client = httpx.AsyncClient(
-            follow_redirects=False,
-            # Certificates take 20 ms to load; plain http has no use for them.
-            verify=httpx.create_ssl_context() if url.startswith("https://") else False,
-            trust_env=not loopback,  # proxies; this machine is never asked through one
-            limits=httpx.Limits(
-                max_connections=concurrency,
-                max_keepalive_connections=concurrency,
-                keepalive_expiry=KEEP_ALIVE_SECONDS,
-            ),
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the deadline is `send`'s
-        )
+        """Raises PersonError for certificates or a proxy in the environment that cannot be used."""
+        # Certificates take 20 ms to load; plain http has no use for them.
+        trusted = _trusted() if url.startswith("https://") else False
+        try:
+            self._client = httpx.AsyncClient(
+                follow_redirects=False,
+                verify=trusted,
+                trust_env=not is_loopback(url),  # proxies; this machine is asked without one
+                limits=httpx.Limits(
+                    max_connections=concurrency,
+                    max_keepalive_connections=concurrency,
+                    keepalive_expiry=KEEP_ALIVE_SECONDS,
+                ),
+                timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the deadline is `send`'s
+            )
+        except (ValueError, httpx.InvalidURL, ImportError):
+            # Not its words: a proxy's address may hold a password.
+            raise PersonError(
+                "the proxy that the environment names cannot be used",
+                hint="HTTPS_PROXY and ALL_PROXY take http://HOST:PORT; NO_PROXY names exceptions",
+            ) from None
 
     async def send(self, call: Call) -> Reply:
         """Carry one call; TransportFailure when no whole answer comes."""
@@ -66,8 +76,12 @@ class HttpxTransport:
                     await response.aclose()
                 return Reply(response.status_code, _headers(response), body)
         except TimeoutError:
+            if not any(event.startswith("http11.send_request") for event in seen):
+                raise TransportFailure(
+                    "not_sent", "connect", f"no connection within {call.deadline:g} s"
+                ) from None
             raise TransportFailure(
-                "ambiguous", "timeout", f"no whole answer within {call.deadline:.0f} s"
+                "ambiguous", "timeout", f"no whole answer within {call.deadline:g} s"
             ) from None
         except httpx.HTTPError as error:
             raise _failure(error, call.url, seen, started=started) from None
@@ -77,6 +91,18 @@ class HttpxTransport:
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
+
+
+def _trusted() -> ssl.SSLContext:
+    """Give the certificates to trust: those of SSL_CERT_FILE or SSL_CERT_DIR, or the usual ones."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # ssl.SSLError is one too
+        raise PersonError(
+            f"the certificates cannot be read: {error.strerror or error}",
+            where=os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or "",
+            hint="SSL_CERT_FILE names a file of certificates in PEM form",
+        ) from None
 
 
 async def _body(response: httpx.Response, cap: int) -> bytes | bytearray:

@@ -173,6 +173,16 @@ class EndpointOptions(NamedTuple):
             help="How often one request is tried again.",
         ),
     ] = None
+    give_up_after: Annotated[
+        float | None,
+        _option(
+            "--give-up-after",
+            metavar="SECONDS",
+            min=0,
+            panel=ENDPOINT,
+            help="How long to go on while nothing succeeds (900); also the longest wait obeyed.",
+        ),
+    ] = None
     concurrency: Annotated[
         int | None,
         _option(

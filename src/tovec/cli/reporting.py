@@ -68,13 +68,13 @@ class Reporter:
         match event:
             case Note(text, level):
                 self.say(level, text)
-            case Retried(cause, detail, delay, attempt, maybe_paid):
+            case Retried(cause, detail, delay, attempt, maybe_paid, _):
                 paid = ", may have been billed" if maybe_paid else ""
                 self.say(
                     "info",
                     f"{cause}: attempt {attempt} failed{paid}; again in {delay:.1f} s. {detail}",
                 )
-            case Split(items, cause):
+            case Split(items, cause, _, _):
                 self.say("info", f"{cause}: a request of {items} inputs is sent in halves")
             case Sent(items, tokens, attempt):
                 self.say("debug", f"sent {items} inputs, about {tokens} tokens (attempt {attempt})")

@@ -26,6 +26,7 @@ SHOWN = (
     "extra",
     "timeout",
     "max_retries",
+    "give_up_after",
     "concurrency",
     "rpm",
     "tpm",

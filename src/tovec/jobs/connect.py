@@ -63,7 +63,12 @@ def connect(
     client = Client(
         endpoint,
         around(_transport(endpoint, concurrency)),
-        Governor(concurrency=concurrency, rpm=settings.rpm, tpm=settings.tpm),
+        Governor(
+            concurrency=concurrency,
+            rpm=settings.rpm,
+            tpm=settings.tpm,
+            give_up_after=settings.give_up_after,
+        ),
         key,
         observer=observer,
         timeout=settings.timeout,

@@ -18,6 +18,7 @@ from tovec.jobs.assembly import Finished, Prepared
 from tovec.jobs.connect import Connection, Hide, connect
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import Preparation
+from tovec.jobs.retries import Retries
 from tovec.records import Block, Problem, Rows
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, StandardOutput
@@ -52,7 +53,8 @@ def run(
     Raises whatever stops the run; the output file then does not appear.
     """
     format_name = formats.output_format(work.output, work.format)
-    connection = connect(work.settings, work.environ, observer, hide)
+    retries = Retries(observer)
+    connection = connect(work.settings, work.environ, retries, hide)
     count = None
     if connection.model.tokenizer == CL100K:
         from tovec.text import tokens
@@ -83,7 +85,9 @@ def run(
         stored.commit()
     except BaseException:
         stored.discard()
+        retries.report()
         raise
+    retries.report()
     _summary(preparation, observer)
     return preparation
 

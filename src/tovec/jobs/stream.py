@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tovec.jobs.assembly import Assembly, Finished, Prepared
-from tovec.jobs.packing import Packer
+from tovec.jobs.packing import TARGET_ITEMS, Packer
 from tovec.records import Answer, Block, Problem, Request
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 PAUSE = 0.05  # seconds without input after which a request goes out as it is
 READ_AHEAD = 4  # blocks
-WINDOW = 4  # requests that may wait to be written, beside those that may be under way
+WINDOW = 4  # full requests that may wait to be written, beside those that may be under way
+LEAST = 16  # rows that a request counts for at least: a task takes memory too
 
 T = TypeVar("T")
 Prepare = Callable[[Block], Prepared]
@@ -89,7 +90,7 @@ async def over_network(
     assembly = Assembly()
     loop = asyncio.get_running_loop()
     writer = ThreadPoolExecutor(1)  # one thread, so that its memory is used again
-    window = asyncio.Semaphore(WINDOW + concurrency)
+    window = _Window((WINDOW + concurrency) * TARGET_ITEMS)
     order: asyncio.Queue[tuple[Request, asyncio.Task[Answer]] | None] = asyncio.Queue()
 
     async def send_all(group: asyncio.TaskGroup) -> None:
@@ -103,7 +104,7 @@ async def over_network(
             else:
                 requests = packer.flush()
             for request in requests:
-                await window.acquire()
+                await window.enter(len(request))
                 order.put_nowait((request, group.create_task(client.embed(request))))
             if block is None:
                 break
@@ -114,7 +115,7 @@ async def over_network(
             request, task = sent
             for finished in assembly.fill(await task, len(request)):
                 await loop.run_in_executor(writer, write, finished)
-            window.release()
+            window.leave(len(request))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -130,6 +131,36 @@ def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
     """Give the first cause: what came after it came because of it."""
     cause = failed.exceptions[0]
     return _first(cause) if isinstance(cause, BaseExceptionGroup) else cause
+
+
+class _Window:
+    """Room for rows that are under way or wait to be written in their order.
+
+    In rows, because they are what takes memory: where requests are small, many more of them may
+    overtake one that is being retried.
+    """
+
+    def __init__(self, rows: int) -> None:
+        import asyncio
+
+        self._most = self._free = rows
+        self._changed = asyncio.Event()
+
+    async def enter(self, rows: int) -> None:
+        """Wait until there is room; for one task at a time."""
+        rows = self._counted(rows)
+        while self._free < rows:
+            self._changed.clear()
+            await self._changed.wait()
+        self._free -= rows
+
+    def leave(self, rows: int) -> None:
+        """Give the room back."""
+        self._free += self._counted(rows)
+        self._changed.set()
+
+    def _counted(self, rows: int) -> int:
+        return min(max(rows, LEAST), self._most)
 
 
 class _Paused:
