@@ -36,7 +36,7 @@ FIXED = """
 import sys
 from tovec.api import governor
 governor.START_CONCURRENCY = int(sys.argv.pop(1))
-governor.Governor._grow = lambda self, seconds: None
+governor.Governor._adapt = lambda self, seconds, tokens: None
 from tovec.__main__ import main
 main()
 """

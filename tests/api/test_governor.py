@@ -166,17 +166,27 @@ def test_limits_halved_in_mid_job_are_followed() -> None:
     assert server.refused <= 30  # 1 %
 
 
-def test_two_programs_that_share_a_limit_do_not_fight() -> None:
-    async def work(clock: Clock) -> tuple[float, Server]:
-        server = Server(clock, 600, 10_000_000)
-        both = [governor(clock), governor(clock)]
-        works = [deliver(both[i % 2], server, clock, 10) for i in range(3_000)]
-        await asyncio.gather(*works)
-        return clock(), server
+@pytest.mark.parametrize(("programs", "refused"), [(2, 0.0), (3, 0.01), (5, 0.05)])
+def test_programs_that_share_a_limit_do_not_fight(programs: int, refused: float) -> None:
+    """#92: each leaves in the bucket what the others may take before its request arrives."""
+    count = 1_500
 
-    took, server = run_virtually(work)
-    assert took <= 1.10 * (3_000 - 600) / 10
-    assert server.refused <= 0.03 * 3_000
+    async def work(clock: Clock) -> tuple[list[float], Server]:
+        server = Server(clock, 600, 10_000_000)
+        ends = [0.0] * programs
+        each = [governor(clock) for _ in ends]
+
+        async def go(i: int) -> None:
+            await deliver(each[i % programs], server, clock, 10)
+            ends[i % programs] = clock()
+
+        await asyncio.gather(*(go(i) for i in range(count)))
+        return ends, server
+
+    ends, server = run_virtually(work)
+    assert max(ends) <= 1.05 * (count - 600) / 10
+    assert min(ends) >= 0.6 * max(ends)  # none had to wait until the others were done
+    assert server.refused <= refused * count
 
 
 def test_a_hint_stops_everybody_for_as_long_and_no_longer() -> None:
@@ -330,3 +340,47 @@ def test_nothing_left_and_no_limit_named_means_waiting_for_the_reset(used: str) 
         return await send(one, clock, 1)
 
     assert run_virtually(work) >= 3.0
+
+
+def test_concurrency_falls_to_what_a_slow_server_works_on_at_no_loss_of_time() -> None:
+    """One that answers one after the other is not made to keep sixteen waiting."""
+
+    async def work(clock: Clock) -> tuple[float, list[int]]:
+        one, machine, under_way = governor(clock), asyncio.Lock(), list[int]()
+
+        async def go() -> None:
+            ticket = await one.admit(100)
+            left = clock()
+            async with machine:
+                await asyncio.sleep(0.4)
+            under_way.append(one.under_way)
+            one.succeeded(ticket, SILENT, estimate=100, actual=100, seconds=clock() - left)
+            one.release(ticket)
+
+        await asyncio.gather(*(go() for _ in range(400)))
+        return clock(), under_way
+
+    took, under_way = run_virtually(work)
+    assert took == pytest.approx(160)
+    assert max(under_way) > 8
+    assert all(2 <= count <= 8 for count in under_way[200:390])
+
+
+def test_concurrency_stays_where_all_answers_take_long_and_a_small_one_is_no_measure() -> None:
+    async def work(clock: Clock) -> float:
+        one = governor(clock)
+
+        async def go(i: int) -> None:
+            small = i % 50 == 7
+            ticket = await one.admit(1 if small else 1_000)
+            seconds = 0.05 if small else 3.0
+            await asyncio.sleep(seconds)
+            one.succeeded(
+                ticket, SILENT, estimate=1 if small else 1_000, actual=None, seconds=seconds
+            )
+            one.release(ticket)
+
+        await asyncio.gather(*(go(i) for i in range(400)))
+        return clock()
+
+    assert run_virtually(work) <= 1.1 * (400 / 16) * 3.0

@@ -3,8 +3,9 @@
 Requests are admitted first come, first served, so that a large one is never starved. Three things
 bound them: the user's own limits, never exceeded in any minute; the endpoint's, kept as a mirror
 of its own count from what each answer's headers say; and a number of requests under way, which
-doubles each round until the endpoint first objects, then grows by one a round and shrinks by a
-third (AIMD). Source: the reliability notes, (a3) and (c).
+doubles each round until the endpoint first objects, then grows by one a round, and shrinks by a
+third when it objects (AIMD) or by one a round while answers are slow. Source: the reliability
+notes, (a3) and (c).
 
 Clock and randomness come from outside, so that tests run hours in milliseconds. Nothing here
 suspends while a slot is free, and asyncio is imported only to wait.
@@ -14,19 +15,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tovec.api.headers import Rates
+from tovec.api.rates import MAX_RESET, EndpointRate, OwnRate
 
 if TYPE_CHECKING:
     import asyncio
 
 DEFAULT_CONCURRENCY = 16
 START_CONCURRENCY = 8  # measured: from 4 on, a job of 40 requests takes a third longer
-MINUTE = 60.5  # seconds: requests do not all take equally long to arrive
-MAX_RESET = 60.0  # seconds to wait on a window that is used up; a longer reset is not believed
 BUDGET = 100.0  # retries that may be spent at once ...
 BUDGET_GAIN = 0.1  # ... and what each success gives back: a tenth of the requests in the long run
 MAYBE_PAID = 2  # what a retry costs whose first attempt may have been billed
@@ -47,132 +46,6 @@ class Ticket(NamedTuple):
     ended: tuple[float, float]  # requests and tokens that had been answered by then
 
 
-class _Own:
-    """The user's limit: never more in any minute, whatever the endpoint would allow."""
-
-    def __init__(self, limit: float | None) -> None:
-        self.limit = limit
-        self._spent: deque[tuple[float, float]] = deque()
-        self._sum = 0.0
-
-    def wait(self, now: float, amount: float) -> float:
-        if self.limit is None:
-            return 0.0
-        while self._spent and self._spent[0][0] <= now - MINUTE:
-            self._sum -= self._spent.popleft()[1]
-        over = self._sum + min(amount, self.limit) - self.limit
-        if over <= 1e-6:
-            return 0.0
-        for at, spent in self._spent:
-            over -= spent
-            if over <= 1e-6:
-                return at + MINUTE - now
-        return MINUTE
-
-    def take(self, now: float, amount: float) -> None:
-        if self.limit is not None:
-            self._spent.append((now, amount))
-            self._sum += amount
-
-
-class _Mirror:
-    """The endpoint's limit, as its headers let one reckon what it has counted.
-
-    A bucket that refills steadily (OpenAI's) says as `reset` the time until it is full; anything
-    else is taken for a window that ends then. What answers under way do not show yet is known
-    here; what other programs take is learned from how much faster than expected it shrinks.
-    """
-
-    def __init__(self) -> None:
-        self.limit: float | None = None
-        self.paced = False  # no more than a second's worth at once
-        self._level = 0.0
-        self._at = 0.0
-        self._open = 0.0
-        self.ended = 0.0
-        self._ends: float | None = None
-        self._foreign = 0.0  # a second
-        self._drift = 0.0
-        self._drift_since = 0.0
-
-    def _settle(self, now: float) -> None:
-        if self.limit is None:
-            return
-        if self._ends is None:
-            self._level += (self.limit / 60 - self._foreign) * (now - self._at)
-        elif now >= self._ends:
-            self._level, self._ends = self.limit - self._open, now + MINUTE
-        self._level = min(self._level, self.limit)
-        self._at = now
-
-    def wait(self, now: float, amount: float) -> float:
-        if self.limit is None:
-            return 0.0
-        self._settle(now)
-        amount = min(amount, self.limit)
-        if self.paced:
-            self._level = min(self._level, max(amount, self.limit / 60))
-        if self._level >= amount - 1e-6:
-            return 0.0
-        if self._ends is not None:
-            return self._ends - now
-        return (amount - self._level) / (self.limit / 60 - self._foreign)
-
-    def take(self, amount: float) -> None:
-        self._open += amount
-        self._level -= amount
-
-    def end(self, amount: float) -> None:
-        self._open -= amount
-        self.ended += amount
-
-    def learn(
-        self,
-        now: float,
-        limit: int | None,
-        left: int | None,
-        reset: float | None,
-        charged: float,
-        ended: float,
-    ) -> None:
-        """Take over what an answer says, to a request that was `charged` after `ended` had ended.
-
-        Answers overtake each other: only what had ended when its request left is surely in it.
-        """
-        if limit is None or limit <= 0:
-            return
-        if self.limit is None:
-            self.limit, self._at, self._drift_since = float(limit), now, now
-            self._level = limit - self._open
-        self._settle(now)
-        self.limit = float(limit)
-        if left is None:
-            return
-        left = min(left, limit)
-        if reset is not None:
-            full = (limit - left) * 60 / limit
-            ends = now + min(reset, MAX_RESET) + 0.05
-            # A window that is used up at once looks like a bucket, but its end does not move.
-            fixed = self._ends is not None and abs(ends - self._ends) < 1.5
-            steady = not fixed and abs(reset - full) <= 0.2 * full + 1.0
-            self._ends = None if steady else ends
-        unsure = self._open + self.ended - ended - charged
-        least, most = left - unsure, float(left)
-        believed = min(max(self._level, least), most)
-        self._drift += self._level - believed
-        self._level = believed
-        if now - self._drift_since >= 2.0:
-            self._foreign += 0.5 * self._drift / (now - self._drift_since)
-            self._foreign = min(max(self._foreign, 0.0), 0.9 * self.limit / 60)
-            self._drift, self._drift_since = 0.0, now
-
-    def refused(self, now: float, amount: float, hint: float) -> None:
-        """Take a 429: there is room for `amount` only once `hint` seconds have passed."""
-        if self.limit is not None and self._ends is None:
-            self._settle(now)
-            self._level = min(self._level, amount - hint * self.limit / 60)
-
-
 class Governor:
     """Says when a request may go out, and learns from how it fared."""
 
@@ -190,13 +63,14 @@ class Governor:
         self.under_way = 0
         self._clock = clock
         self._random = randomness
-        self._own_requests, self._own_tokens = _Own(rpm), _Own(tpm)
-        self._requests, self._tokens = _Mirror(), _Mirror()
+        self._own_requests, self._own_tokens = OwnRate(rpm), OwnRate(tpm)
+        self._requests, self._tokens = EndpointRate(), EndpointRate()
         self._ratio = 1.0  # tokens counted by the endpoint, to our estimate
         self._limit = float(min(START_CONCURRENCY, concurrency))
         self._doubling = True
         self._pressed = False  # whether requests have waited for one to end
-        self._fastest = FOREVER
+        self._fastest = FOREVER  # seconds of an answer ...
+        self._measured = 0  # ... to a request of about so many tokens
         self._not_before = 0.0
         self._last_cut = -FOREVER
         self._throttled_at = -FOREVER
@@ -297,7 +171,7 @@ class Governor:
             self._ratio += (seen - self._ratio) * 0.2
             self._own_tokens.take(now, actual - ticket.tokens)
         self._learn(ticket, rates, now)
-        self._grow(seconds)
+        self._adapt(seconds, estimate)
         self._wake()
 
     def recovered(self) -> None:
@@ -322,10 +196,18 @@ class Governor:
             if limit is None and left == 0 and reset:
                 self._not_before = max(self._not_before, now + min(reset, MAX_RESET))
 
-    def _grow(self, seconds: float) -> None:
-        self._fastest = min(seconds, self._fastest * 1.01)
-        if not self._pressed or seconds > max(SLOW, 4 * self._fastest):
-            return  # more would not be used, or would only wait at the endpoint
+    def _adapt(self, seconds: float, tokens: int) -> None:
+        """Let more requests under way where that helps, fewer where they only wait there."""
+        if tokens > 2 * self._measured:  # a small request says nothing of how fast others can be
+            self._fastest, self._measured = seconds, tokens
+        elif tokens * 2 >= self._measured:
+            self._fastest = min(seconds, self._fastest * 1.001)
+        if not self._pressed:
+            return  # more would not be used
+        if seconds > max(SLOW, 4 * self._fastest):
+            self._doubling = False
+            self._limit = max(min(2.0, self._limit), self._limit - 1.0 / self._limit)
+            return
         self._limit += 1.0 if self._doubling else 1.0 / self._limit
         self._limit = min(float(self.concurrency), self._limit)
 
