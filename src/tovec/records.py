@@ -58,6 +58,12 @@ class Problem:
     reason: str
     kind: str  # "empty" | "missing" | "type" | "syntax" | "encoding" | "size" | "refused" | "long"
     raw: bytes = b""  # the row as it was read, for the rejects file; may be cut
+    unit: str = "line"  # what `line` counts; "row" in a file without lines
+
+    @property
+    def where(self) -> str:
+        """Give the row's place, for messages."""
+        return f"{self.source}, {self.unit} {self.line}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +81,7 @@ class Block:
     lines: Sequence[int]
     problems: tuple[Problem, ...] = ()
     blank: int = 0  # blank lines skipped in this stretch of input
+    unit: str = "line"  # what `lines` counts; "row" in a file without lines
 
 
 class Limits(NamedTuple):

@@ -67,7 +67,7 @@ def embed(
         environ=os.environ,
         texts=tuple(texts or ()),
         paths=tuple(file or ("-",)),
-        read=read_options(input_options),
+        read=read_options(input_options, output.columns),
         output=output.output,
         format=output.format,
         dtype=one_of("--dtype", output.dtype, ("float32", "float16")),

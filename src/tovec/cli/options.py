@@ -210,9 +210,10 @@ class InputOptions(NamedTuple):
         str,
         _option(
             "--input-format",
-            metavar="auto|lines|jsonl",
+            metavar="auto|lines|text|jsonl|csv|tsv|parquet|tokens",
             panel=INPUT,
-            help="lines or jsonl; by default by the file's extension, else lines.",
+            help="By default by the file's extension, else lines. text: a whole file is one text; "
+            "tokens: each line is a JSON array of token ids.",
         ),
     ] = "auto"
     null: Annotated[
@@ -258,6 +259,33 @@ class InputOptions(NamedTuple):
             help="What to do with bytes that are not in the encoding.",
         ),
     ] = "strict"
+    glob: Annotated[
+        str | None,
+        _option(
+            "--glob",
+            metavar="PATTERN",
+            panel=INPUT,
+            help="Of a directory, read the files whose name matches, such as '*.md'.",
+        ),
+    ] = None
+    csv_types: Annotated[
+        str,
+        _option(
+            "--csv-types",
+            metavar="auto|text",
+            panel=INPUT,
+            help="Find the columns' types in the first MiB, or keep them as text.",
+        ),
+    ] = "auto"
+    delimiter: Annotated[
+        str | None,
+        _option(
+            "--delimiter",
+            metavar="CHARACTER",
+            panel=INPUT,
+            help="What separates the fields of CSV (a comma) and TSV (a tab).",
+        ),
+    ] = None
 
 
 class OutputOptions(NamedTuple):
@@ -489,8 +517,8 @@ def chosen(common: Common, endpoint: EndpointOptions) -> Settings:
     return settings.load(common.config, os.environ).with_flags(flags)
 
 
-def read_options(given: InputOptions) -> ReadOptions:
-    """Give how the input is read."""
+def read_options(given: InputOptions, columns: str | None = None) -> ReadOptions:
+    """Give how the input is read; `columns` are the output's, so that no others are read."""
     return ReadOptions(
         format=given.input_format,
         text_fields=names(given.text_field) or ("text",),
@@ -499,4 +527,8 @@ def read_options(given: InputOptions) -> ReadOptions:
         null_separated=given.null,
         encoding=given.encoding,
         encoding_errors=given.encoding_errors,
+        glob=given.glob,
+        columns=names(columns),
+        csv_types=given.csv_types,
+        delimiter=given.delimiter,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import RawIOBase
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,12 @@ from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions,
 if TYPE_CHECKING:
     from tovec.records import Block
 
-INPUT_FORMATS = ("auto", "lines", "jsonl")
+    Read = Callable[[str, ReadOptions, int, RawIOBase | None], Iterator[Block]]
+
+INPUT_FORMATS = ("auto", "lines", "text", "jsonl", "csv", "tsv", "parquet", "tokens")
 OUTPUT_FORMATS = ("jsonl", "parquet", "npy")
-_BY_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl"}
+_BY_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+_BY_SUFFIX |= {".parquet": "parquet", ".pq": "parquet"}
 _OUT_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _OUT_SUFFIX[".npy"] = "npy"
 
@@ -22,9 +25,14 @@ _OUT_SUFFIX[".npy"] = "npy"
 def read(
     paths: Sequence[str], options: ReadOptions, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give all sources' rows, block by block, numbered through; "-" is standard input."""
+    """Give all sources' rows, block by block, numbered through; "-" is standard input.
+
+    A directory stands for its files (`source.files`).
+    """
+    from tovec.formats import source
+
     first = 0
-    for path in paths:
+    for path in (file for one in paths for file in source.files(one, options.glob)):
         following = first
         for block in _reader(path, options)(path, options, first, stdin):
             ends = [*block.index[-1:], *(problem.index for problem in block.problems[-1:])]
@@ -40,21 +48,39 @@ def from_texts(texts: Sequence[str]) -> Iterator[Block]:
     return lines.from_texts(texts)
 
 
-def _reader(path: str, options: ReadOptions):  # type: ignore[no-untyped-def]
+def _reader(path: str, options: ReadOptions) -> Read:
     from tovec.formats import source
 
     name = options.format
     if name == "auto":
         name = _BY_SUFFIX.get(source.suffix(path), "lines")
+    if options.null_separated and name != "lines":
+        raise UsageError(f"-0 separates plain texts, and {source.shown(path)} is read as {name}")
     match name:
         case "lines":
             from tovec.formats import lines
 
             return lines.read
+        case "text":
+            from tovec.formats import text
+
+            return text.read
         case "jsonl":
             from tovec.formats import jsonl
 
             return jsonl.read
+        case "csv" | "tsv":
+            from tovec.formats import csv
+
+            return csv.read if name == "csv" else csv.read_tsv
+        case "parquet":
+            from tovec.formats import parquet
+
+            return parquet.read
+        case "tokens":
+            from tovec.formats import tokens
+
+            return tokens.read
     raise UsageError(
         f"--input-format does not know {name!r}", hint=f"one of: {', '.join(INPUT_FORMATS)}"
     )

@@ -17,33 +17,33 @@ _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class TextField:
-    """Gives the text of a row.
+    """Gives the text of a row, made from its fields `names` (`single` where it is just the one).
 
     Raises ValueError(kind, reason) for a row without one: kind "missing", "type" or "empty".
     """
 
     def __init__(self, options: ReadOptions) -> None:
-        self._names = options.text_fields
+        self.names = options.text_fields
         self._join = _template(options.template) if options.template is not None else _by_lines
-        self._single = self._names[0] if self._join is _by_lines and len(self._names) == 1 else None
+        self.single = self.names[0] if self._join is _by_lines and len(self.names) == 1 else None
         if options.template is not None:
-            self._names = tuple(dict.fromkeys(_names_of(options.template)))
+            self.names = tuple(dict.fromkeys(_names_of(options.template)))
 
     def __call__(self, row: Any) -> str:
         """Give the text that is embedded for a row."""
-        if self._single is not None:
+        if self.single is not None:
             try:
-                text = row[self._single]
+                text = row[self.single]
             except (KeyError, TypeError, IndexError):
-                text = _text(row, self._single)
+                text = _text(row, self.single)
         elif isinstance(row, dict):
-            text = self._join({name: _text(row, name) for name in self._names})
+            text = self._join({name: _text(row, name) for name in self.names})
         else:
-            text = _text(row, self._names[0])
+            text = _text(row, self.names[0])
         if not isinstance(text, str):
-            text = _text(row, self._single or self._names[0])
+            text = _text(row, self.single or self.names[0])
         if not text or text.isspace():
-            raise ValueError("empty", f"the text in {', '.join(self._names)} is empty")
+            raise ValueError("empty", f"the text in {', '.join(self.names)} is empty")
         return text
 
 

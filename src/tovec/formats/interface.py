@@ -28,6 +28,10 @@ class ReadOptions(NamedTuple):
     null_separated: bool = False
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
+    glob: str | None = None  # of a directory, the files that are read
+    columns: tuple[str, ...] | None = None  # the output's; what else is not needed is not read
+    csv_types: str = "auto"  # or "text"
+    delimiter: str | None = None  # of CSV and TSV; None is a comma and a tab
 
 
 class VectorMeta(NamedTuple):

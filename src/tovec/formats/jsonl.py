@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tovec.formats.encoding import as_utf8
 from tovec.formats.fields import TextField
 from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
 from tovec.formats.lines import BLOCK_ROWS, MAX_RECORD, too_long
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PIECE = 4 << 20  # bytes that are written at once
 RAW_KEPT = 64 << 10  # bytes of a bad row kept for the rejects file
 
 
@@ -36,7 +38,10 @@ def read(
     """
     field = TextField(options)
     index, start = first, 0
-    for part in records(chunks(path, stdin), b"\n", MAX_RECORD):
+    data = chunks(path, stdin)
+    if (options.encoding.lower(), options.encoding_errors) != ("utf-8", "strict"):
+        data = as_utf8(data, options, shown(path))  # else a line that is not UTF-8 is named as bad
+    for part in records(data, b"\n", MAX_RECORD):
         if not start and part[0] and part[0].startswith(b"\xef\xbb\xbf"):
             part[0] = part[0][3:]
         for at in range(0, len(part), BLOCK_ROWS):
@@ -115,7 +120,8 @@ class JsonlWriter:
         stored = as_stored(vectors, self._dtype)
         ours = [EMBEDDING, *extra]
         marks = [f'"{name}"'.encode() for name in ours]
-        out = []
+        out: list[bytes] = []
+        size = 0
         for i, row in enumerate(rows.json(self._columns)):
             if any(mark in row for mark in marks):
                 row = _without(row, ours)
@@ -123,6 +129,10 @@ class JsonlWriter:
             numbers = b"".join(f'"{name}":{column[i]},'.encode() for name, column in extra.items())
             digits = orjson.dumps(stored[i], option=orjson.OPT_SERIALIZE_NUMPY)
             out.append(b'%b%b"embedding":%b}\n' % (lead, numbers, digits))
+            size += len(out[-1])
+            if size > PIECE:  # the chunks of a long text repeat its row
+                self._file.write(b"".join(out))
+                out, size = [], 0
         self._file.write(b"".join(out))
 
     def finish(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from io import RawIOBase
 
 from tovec.errors import InputError, UsageError
+from tovec.formats.encoding import looked_up
 from tovec.formats.interface import ReadOptions
 from tovec.formats.rows import PlainRows
 from tovec.formats.source import chunks, records, shown
@@ -49,12 +50,7 @@ class Decoder:
     """Turns records into texts, by the encoding and the error rule that the user chose."""
 
     def __init__(self, options: ReadOptions, source: str) -> None:
-        try:
-            self.encoding = codecs.lookup(options.encoding).name
-        except LookupError:
-            raise UsageError(f"--encoding: there is no encoding {options.encoding!r}") from None
-        if options.encoding_errors not in ("strict", "replace"):
-            raise UsageError("--encoding-errors takes strict or replace")
+        self.encoding = looked_up(options).name
         self.newline = "\n".encode(self.encoding)
         if len(self.newline) != 1:
             raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from io import BufferedIOBase, BufferedReader, FileIO, RawIOBase
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def suffix(path: str) -> str:
     return inner.suffix.lower()
 
 
-def _opened(path: str, stdin: RawIOBase | None) -> BufferedReader:
+def opened(path: str, stdin: RawIOBase | None = None) -> BufferedReader:
     """Open a file or standard input for reading.
 
     Raises InputError for what is not there or not a file, FileError for what may not be read.
@@ -39,11 +40,14 @@ def _opened(path: str, stdin: RawIOBase | None) -> BufferedReader:
     except FileNotFoundError:
         raise InputError("the file is not there", where=path) from None
     except IsADirectoryError:
-        raise InputError(
-            "this is a directory", where=path, hint="name its files, for example with a glob"
-        ) from None
+        raise InputError("this is a directory, and a file is needed", where=path) from None
     except OSError as error:
         raise FileError(f"the file cannot be read: {error.strerror}", where=path) from None
+
+
+def compressed(path: str) -> bool:
+    """Say whether a path's extension is that of a compressed file."""
+    return Path(path).suffix.lower() in _COMPRESSED
 
 
 def _decompressed(stream: BufferedReader) -> BufferedIOBase:
@@ -65,7 +69,7 @@ def chunks(path: str, stdin: RawIOBase | None = None) -> Iterator[bytes]:
 
     Raises InputError for a compressed file that is cut or damaged, FileError for a failing disk.
     """
-    with _opened(path, stdin) as raw:
+    with opened(path, stdin) as raw:
         try:
             with _decompressed(raw) as stream:
                 while chunk := stream.read1(CHUNK):
@@ -80,6 +84,44 @@ def chunks(path: str, stdin: RawIOBase | None = None) -> Iterator[bytes]:
             if type(error).__module__ == "zlib":  # zlib.error, without importing zlib for it
                 raise _damaged(error, path) from None
             raise
+
+
+def files(path: str, glob: str | None) -> Iterator[str]:
+    """Give a directory's files, below it at any depth, in the order of their paths.
+
+    Hidden files and directories (a name that begins with a dot) are left out, links to directories
+    are not followed. `glob` chooses among them: by name, or, if it has a slash, by the path below
+    the directory. Anything but a directory is given as it is.
+    Raises InputError when a directory has no such file.
+    """
+    if path == STDIN or not Path(path).is_dir():
+        yield path
+        return
+    found = False
+    for one in _walked(Path(path)):
+        below = one.relative_to(path)
+        if glob is None or fnmatchcase(str(below) if "/" in glob else one.name, glob):
+            found = True
+            yield str(one)
+    if not found:
+        what = "has no files" if glob is None else f"has no file like {glob}"
+        raise InputError(f"the directory {what}", where=path, hint="hidden files are left out")
+
+
+def _walked(directory: Path) -> Iterator[Path]:
+    try:
+        inside = sorted(directory.iterdir(), key=lambda one: one.name)
+    except OSError as error:
+        raise FileError(
+            f"the directory cannot be read: {error.strerror}", where=str(directory)
+        ) from None
+    for one in inside:
+        if one.name.startswith("."):
+            continue
+        if not one.is_dir():
+            yield one
+        elif not one.is_symlink():
+            yield from _walked(one)
 
 
 def _damaged(error: Exception, path: str) -> InputError:

@@ -161,6 +161,4 @@ def _summary(done: Preparation, observer: Observer) -> None:
     if done.rejected:
         rows = "1 row was" if done.rejected == 1 else f"{done.rejected:,} rows were"
         first = done.problems[0]
-        observer(
-            Note(f"{rows} left out; the first: {first.source}, line {first.line}: {first.reason}")
-        )
+        observer(Note(f"{rows} left out; the first: {first.where}: {first.reason}"))

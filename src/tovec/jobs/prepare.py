@@ -65,8 +65,7 @@ class Preparation:
     def _refuse(self, problem: Problem, hint: str) -> None:
         """Stop the run at a row, or set the row aside."""
         if self._strict:
-            where = f"{problem.source}, line {problem.line}"
-            raise InputError(problem.reason, where=where, hint=hint)
+            raise InputError(problem.reason, where=problem.where, hint=hint)
         self.reject(problem)
 
     def _of_fitting_length(self, block: Block) -> Block:
@@ -76,7 +75,9 @@ class Preparation:
         for i, size in long.items():
             why = f"the text has {size:,} tokens, the model takes {self._item_tokens:,}"
             row = block.rows.take([i]).json()[0]
-            problem = Problem(block.source, block.lines[i], block.index[i], why, "long", row)
+            problem = Problem(
+                block.source, block.lines[i], block.index[i], why, "long", row, block.unit
+            )
             self._refuse(problem, "shorten or split the text")
         kept = [i for i in range(len(block.inputs)) if i not in long]
         return replace(

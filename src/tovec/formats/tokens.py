@@ -1,0 +1,73 @@
+"""Token arrays in: each line is a JSON array of token ids, embedded as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from io import RawIOBase
+
+import orjson
+
+from tovec.formats.interface import ReadOptions
+from tovec.formats.lines import BLOCK_ROWS, MAX_RECORD, too_long
+from tovec.formats.rows import PlainRows
+from tovec.formats.source import chunks, records, shown
+from tovec.records import Block, Problem
+
+RAW_KEPT = 64 << 10  # bytes of a bad row kept for the rejects file
+NAME = "tokens"
+
+
+def read(
+    path: str, options: ReadOptions, first: int, stdin: RawIOBase | None = None
+) -> Iterator[Block]:
+    """Give a file's arrays as blocks; `first` is the index of its first row in the whole input.
+
+    A line that is no array of token ids is a problem of its block.
+    """
+    del options
+    source, start = shown(path), 0
+    for part in records(chunks(path, stdin), b"\n", MAX_RECORD):
+        for at in range(0, len(part), BLOCK_ROWS):
+            some = part[at : at + BLOCK_ROWS]
+            yield _block(some, source, first + start, start)
+            start += len(some)
+    if not start:
+        yield Block([], PlainRows([], [], NAME), source, [], [])
+
+
+def _block(part: Sequence[bytes | None], source: str, index: int, start: int) -> Block:
+    arrays: list[list[int]] = []
+    places: list[int] = []
+    problems: list[Problem] = []
+    blank = 0
+    for i, record in enumerate(part):
+        if record is None:
+            problems.append(too_long(source, start + i + 1, index + i))
+        elif not record.strip():
+            blank += 1
+        else:
+            try:
+                arrays.append(_ids(record))
+                places.append(i)
+            except ValueError as error:
+                kind, reason = error.args
+                where = (source, start + i + 1, index + i)
+                problems.append(Problem(*where, reason, kind, record[:RAW_KEPT]))
+    rows = PlainRows([index + i for i in places], arrays, NAME)
+    lines = [start + i + 1 for i in places]
+    return Block(arrays, rows, source, rows.index, lines, tuple(problems), blank)
+
+
+def _ids(record: bytes) -> list[int]:
+    """Give a line's token ids; ValueError(kind, reason) for anything else."""
+    try:
+        ids = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        raise ValueError("syntax", "not a JSON array") from None
+    if not isinstance(ids, list):
+        raise ValueError("type", "the line holds no array of token ids")
+    if not ids:
+        raise ValueError("empty", "the array of token ids is empty")
+    if any(type(one) is not int or not 0 <= one < 1 << 32 for one in ids):
+        raise ValueError("type", "the array holds something that is no token id")
+    return ids
