@@ -16,6 +16,7 @@ from tovec.cli.help import HelpingCommand, HelpingGroup
 from tovec.cli.models import models
 from tovec.cli.options import Common, flattened
 from tovec.cli.serve import serve
+from tovec.cli.similarity import similarity
 from tovec.errors import Stopped
 
 
@@ -31,7 +32,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": []},  # -h and --help are cli.help's
     )
     app.callback(invoke_without_command=True)(flattened(tovec))
-    for command in (embed, batch, models, serve, config, completion):
+    for command in (embed, batch, similarity, models, serve, config, completion):
         app.command(command.__name__, cls=HelpingCommand)(_guarded(flattened(command)))
     return app
 

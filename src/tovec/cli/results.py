@@ -1,0 +1,156 @@
+"""Rows of named values on stdout: a table for people, tsv, json or jsonl for programs.
+
+tsv is escaped as jq's @tsv does it (tab, line feed, carriage return, backslash), so that a row
+is always one line. Scores have six digits everywhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tovec.cli.terminal import encodable, is_terminal, safe
+
+FORMATS = ("table", "json", "jsonl", "tsv")
+AHEAD = 200  # rows looked at before widths and columns are fixed
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+Row = Mapping[str, Any]
+
+
+def shown(value: Any) -> str:
+    """Give a value as a cell: floats with six digits, what is nested as JSON."""
+    match value:
+        case str():
+            return value
+        case None:
+            return ""
+        case float():
+            return f"{round(value, 6) + 0.0:.6f}"
+        case bool() | list() | dict():
+            return as_json(value)
+    return str(value)
+
+
+def as_json(value: Any) -> str:
+    """Give JSON on one line, floats with six digits, and nothing that a terminal would act on."""
+    import orjson
+
+    text = orjson.dumps(_rounded(value), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    if not is_terminal():
+        return text
+    import json
+
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(float(value), 6) + 0.0
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def tsv(cells: Sequence[str]) -> str:
+    """Give one line of tab-separated cells."""
+    return "\t".join(cell.translate(_ESCAPES) for cell in cells)
+
+
+def put(line: str) -> None:
+    """Write a line to stdout: inert on a terminal, and in what the stream can encode."""
+    if is_terminal():
+        line = safe(line.replace("\t", "    "), 1 << 20)
+    sys.stdout.write(encodable(line, sys.stdout) + "\n")
+
+
+class Results:
+    """Writes rows as they come, in one of FORMATS, or none of them where `quiet`."""
+
+    def __init__(self, form: str, *, quiet: bool = False) -> None:
+        self._form = form
+        self._quiet = quiet
+        self._held: list[Row] = []
+        self._columns: list[str] = []
+        self._widths: list[int] = []
+        self._written = 0
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        """Write rows."""
+        if self._quiet:
+            return
+        match self._form:
+            case "jsonl":
+                for row in rows:
+                    put(as_json(row))
+            case "json":
+                for row in rows:
+                    put(("[\n  " if not self._written else "  ,") + as_json(row))
+                    self._written += 1
+            case _ if self._columns:
+                self._lines(rows)
+            case _:
+                self._held += rows
+                if len(self._held) >= AHEAD:
+                    self._begin()
+        sys.stdout.flush()
+
+    def finish(self) -> None:
+        """Write what ends the results."""
+        if self._quiet:
+            return
+        if self._form == "json":
+            put("]" if self._written else "[]")
+        elif self._held and not self._columns:
+            self._begin()
+
+    def _begin(self) -> None:
+        rows, self._held = self._held, []
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        if self._form == "table":
+            self._widths = _widths(self._columns, rows)
+        self._line(self._columns)
+        self._lines(rows)
+
+    def _lines(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._line([shown(row.get(name)) for name in self._columns], row)
+
+    def _line(self, cells: Sequence[str], row: Row | None = None) -> None:
+        if self._form == "tsv":
+            put(tsv(cells))
+            return
+        fitted = []
+        for name, cell, width in zip(self._columns, cells, self._widths, strict=True):
+            number = isinstance((row or {}).get(name), int | float)
+            fitted.append(fit(safe(cell, 4 * width + 4), width, right=number))
+        put("  ".join(fitted).rstrip())
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Give the text in exactly `width` cells of a terminal, cut with an ellipsis if need be."""
+    if text.isascii() and len(text) <= width:
+        return text.rjust(width) if right else text.ljust(width)
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > width:
+        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
+    return text.rjust(width) if right else set_cell_size(text, width)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Row]) -> list[int]:
+    """Give each column's width: what it needs, cut where the terminal has no room for all."""
+    from rich.cells import cell_len
+
+    needed = [
+        max([len(name), *(cell_len(safe(shown(row.get(name)), 200)) for row in rows)])
+        for name in columns
+    ]
+    room = shutil.get_terminal_size().columns - 2 * (len(columns) - 1)
+    while sum(needed) > room and max(needed) > 8:
+        needed[needed.index(max(needed))] -= 1
+    return needed

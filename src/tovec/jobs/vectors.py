@@ -1,0 +1,176 @@
+"""Texts to vectors in memory or block by block, for the jobs that compare vectors.
+
+Several sources share one client, one event loop and its learned limits: their blocks go through
+one stream, one source after the other, and each source takes its own back, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tovec import formats
+from tovec.errors import InputError, UsageError
+from tovec.formats.interface import ReadOptions
+from tovec.jobs import stream
+from tovec.jobs.assembly import Finished, Prepared
+from tovec.jobs.connect import Connection
+from tovec.jobs.metrics import Vectors
+from tovec.jobs.packing import Packer
+from tovec.jobs.prepare import Preparation
+from tovec.records import Block, Inputs, Problem
+
+CL100K = "cl100k_base"
+
+Take = Callable[[Prepared, Finished], None]
+
+
+class Source(NamedTuple):
+    """Rows to embed, and who takes them with their vectors, block by block."""
+
+    blocks: Iterator[Block]
+    take: Take
+    strict: bool = True  # a row without text, or refused, is an error and not left out
+    adjust: Callable[[Prepared], Prepared] = lambda prepared: prepared
+
+
+class Texts:
+    """Gathers a few texts: their names, as they are shown, and one float32 (n, d) matrix."""
+
+    def __init__(self, blocks: Iterator[Block], id_field: str | None = None) -> None:
+        self.names: list[str] = []
+        self._parts: list[Vectors] = []
+        self._id_field = id_field
+        self.source = Source(blocks, self._take)
+
+    def _take(self, prepared: Prepared, finished: Finished) -> None:
+        names: Sequence[object] = prepared.inputs
+        if self._id_field is not None:
+            names = prepared.rows.ids(self._id_field)
+        self.names += [one if isinstance(one, str) else str(one) for one in names]
+        self._parts.append(finished.vectors)
+
+    @property
+    def vectors(self) -> Vectors:
+        """The texts' vectors, in order."""
+        return np.concatenate(self._parts) if self._parts else np.empty((0, 0), np.float32)
+
+
+def arguments(texts: Sequence[str]) -> Iterator[Block]:
+    """Give texts typed as arguments as blocks; raises UsageError and InputError for a bad one."""
+    for number, text in enumerate(texts, 1):
+        if not text or text.isspace():
+            raise UsageError(f"text {number} is empty")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError("the text is not UTF-8", where=f"argument {number}")
+    if texts:
+        yield from formats.from_texts(texts)
+
+
+def given(texts: Sequence[str], paths: Sequence[str], read: ReadOptions) -> Iterator[Block]:
+    """Give the texts that were typed, then those in files."""
+    yield from arguments(texts)
+    if paths:
+        yield from formats.read(paths, read)
+
+
+def embed(connection: Connection, sources: Sequence[Source]) -> Preparation:
+    """Embed the sources, one after the other; give the counts of rows that were left out."""
+    client = connection.client
+    count = None
+    if connection.model.tokenizer == CL100K:
+        from tovec.text import tokens
+
+        count = tokens.count
+    preparation = Preparation(client.limits.item_tokens, count)
+    packer = Packer(lambda: client.limits)
+    expected: deque[tuple[Source, Prepared]] = deque()
+    turn: deque[Source] = deque()
+
+    def blocks() -> Iterator[Block]:
+        for source in sources:
+            for block in source.blocks:
+                turn.append(source)
+                yield block
+
+    def prepare(block: Block) -> Prepared:
+        source = turn.popleft()
+        if source.strict:
+            _refuse_empty(block)
+        prepared = source.adjust(preparation(block))
+        if len(prepared.inputs):
+            expected.append((source, prepared))
+        return prepared
+
+    def write(finished: Finished) -> None:
+        source, prepared = expected.popleft()
+        for where, line, reason in finished.refused:
+            if source.strict:
+                raise InputError(
+                    f"the endpoint refuses the text: {reason}", where=f"{where}, line {line}"
+                )
+            preparation.reject(Problem(where, line, -1, reason, "refused"))
+        source.take(prepared, finished)
+
+    if connection.provider.in_process:
+        stream.in_process(blocks(), prepare, packer, client, write)
+    else:
+        _over_network(connection, blocks(), prepare, packer, write)
+    return preparation
+
+
+def _over_network(
+    connection: Connection,
+    blocks: Iterator[Block],
+    prepare: stream.Prepare,
+    packer: Packer,
+    write: stream.Write,
+) -> None:
+    import asyncio
+
+    client = connection.client
+
+    async def run() -> None:
+        try:
+            await stream.over_network(
+                blocks, prepare, packer, client, write, connection.concurrency
+            )
+        finally:
+            await client.close()
+
+    asyncio.run(run())
+
+
+def _refuse_empty(block: Block) -> None:
+    for problem in block.problems:
+        if problem.kind == "empty":
+            raise InputError(problem.reason, where=f"{problem.source}, line {problem.line}")
+
+
+def interleaved(prepared: Prepared) -> Prepared:
+    """Give lines of two texts with a tab between them as two inputs each.
+
+    Raises InputError, naming the line, for one that is not two texts.
+    """
+    inputs: list[str] = []
+    for text, line in zip(prepared.inputs, prepared.lines, strict=True):
+        one, tab, other = str(text).partition("\t")
+        where = f"{prepared.source}, line {line}"
+        if not tab or not isinstance(text, str):
+            raise InputError(
+                "the line is not two texts with a tab between them",
+                where=where,
+                hint="to compare each line with all others, read them with -f -",
+            )
+        if "\t" in other:
+            raise InputError("the line has more than two columns", where=where, hint="cut -f1,2")
+        if not one.strip() or not other.strip():
+            raise InputError("one of the line's two texts is empty", where=where)
+        inputs += [one, other]
+    twice = np.repeat(np.arange(len(prepared.lines)), 2)
+    both: Inputs = inputs
+    rows = prepared.rows.take(twice.tolist())
+    return Prepared(both, rows, prepared.source, prepared.lines[twice])
