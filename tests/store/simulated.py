@@ -101,9 +101,7 @@ class SimulatedFileSystem:
             if partial is not None and self._random.random() < 0.5:
                 partial()
             raise Crash
-        assert self.crash_at is None or self.operations < self.crash_at, (
-            "it runs on after a crash"
-        )
+        assert self.crash_at is None or self.operations < self.crash_at, "it runs on after a crash"
 
     # What a store asks of it ----------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def batch(
 
     tovec batch rows.jsonl -o vectors.parquet --dry-run     # what will it cost?
 
-    tovec batch rows.jsonl -o vectors.parquet --keep-job    # nightly: pay for changed rows only
+    tovec batch rows.jsonl -o v.parquet --keep-job    # nightly: pay for changes
     """
     if output.output is None and job.job_dir is None:
         raise UsageError("the job has no output", hint="name it with -o OUTPUT")

@@ -152,8 +152,18 @@ def _entry(lead: str, option: tree.Option, width: int) -> list[str]:
     text = textwrap.wrap(option.help + default, max(width - HELP_COLUMN, 20))
     first = f"  {lead}"
     if len(first) > HELP_COLUMN - 2:
-        return [first, *[" " * HELP_COLUMN + line for line in text]]
+        return [*_cut_at_bars(first, width), *[" " * HELP_COLUMN + line for line in text]]
     return [first.ljust(HELP_COLUMN) + text[0], *[" " * HELP_COLUMN + line for line in text[1:]]]
+
+
+def _cut_at_bars(lead: str, width: int) -> list[str]:
+    """Give an option's many values on as many lines as they take."""
+    lines = []
+    while len(lead) > width and "|" in lead[8:width]:
+        cut = lead.rindex("|", 8, width) + 1
+        lines.append(lead[:cut])
+        lead = " " * 8 + lead[cut:]
+    return [*lines, lead]
 
 
 def _width() -> int:
