@@ -228,9 +228,10 @@ class Job:
     def _claimed(self) -> dict[str, Any]:
         """Write down what makes the vectors, or compare it with what is written."""
         found = self._compared()
-        if found is not None:
-            return found
         try:
+            if found is not None:
+                sync_directory(self.directory, self._fs)  # see finish_removal
+                return found
             self._refuse_foreign()
             found = {"format": FORMAT, "identity": self.identity}
             text = orjson.dumps(found, option=orjson.OPT_INDENT_2)
