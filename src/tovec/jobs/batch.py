@@ -95,9 +95,11 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     job = Job(work.directory, identity(connection))
     try:
         return _Run(work, connection, job, report, stdin).whole(committing)
-    finally:
+    except BaseException:
         if not len(job.log) and not job.kept_input():
             job.abandon()
+        raise
+    finally:
         job.close()
 
 
