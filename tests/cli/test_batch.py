@@ -344,7 +344,7 @@ def test_an_input_that_changes_while_the_job_runs_is_noticed(batch, server, rows
     assert server.ledger.paid_twice() == 0
 
 
-# Standard input ------------------------------------------------------------------------------------
+# Standard input ----------------
 
 
 def test_stdin_is_kept_so_that_a_killed_job_can_go_on(batch, server, tmp_path):
