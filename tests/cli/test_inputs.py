@@ -1,7 +1,10 @@
 """Every input format through `tovec embed`, as a user runs it."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -163,3 +166,141 @@ def test_a_row_of_the_wrong_length_stops_the_run_and_is_named(tovec, tmp_path):
     done = tovec("embed", "-p", "local", "-f", source)
     assert done.returncode == 6
     assert b"1 fields, the header 2" in done.stderr and b"in.csv, line 3" in done.stderr
+
+
+# Long texts ------------------------------------------------------------------------------------
+
+PARAGRAPH = "The quick brown fox jumps over the lazy dog. It does so every day.\n\n"
+
+
+def test_a_long_text_is_split_into_rows_with_their_places(tovec, tmp_path, jsonl):
+    text = PARAGRAPH * 10
+    source = jsonl([{"id": 1, "text": "short"}, {"id": 2, "text": text}])
+    target = tmp_path / "out.parquet"
+    options = ["--long", "split", "--chunk-tokens", "40"]
+    done = tovec("embed", "-p", "local", "-f", source, "-o", target, *options)
+    assert done.returncode == 0
+    assert b"1 long text was split into" in done.stderr
+    table = pq.read_table(target)
+    assert table.schema.names == ["id", "text", "chunk", "start", "end", "embedding"]
+    rows = table.to_pylist()
+    chunks = [row["text"][row["start"] : row["end"]] for row in rows]
+    assert chunks[0] == "short"
+    assert "".join(chunks[1:]) == text
+    assert [row["chunk"] for row in rows] == [0, *range(len(rows) - 1)]
+    assert max(tokens.count_batch(chunks)) <= 40
+    assert_vectors([row["embedding"] for row in rows], chunks)
+
+
+def test_overlapping_chunks_are_written_as_json_lines(tovec):
+    options = ["--long", "split", "--chunk-tokens", "40", "--overlap", "15"]
+    done = tovec("embed", "-p", "local", "-0", *options, input=PARAGRAPH * 4)
+    rows = rows_of(done.stdout)
+    assert len(rows) > 2
+    assert all(a["end"] > b["start"] > a["start"] for a, b in pairwise(rows))
+
+
+def test_the_mean_of_a_long_text_is_that_of_its_chunks_by_tokens(tovec):
+    text = PARAGRAPH * 10
+    parts = tovec(
+        "embed", "-p", "local", "-0", "--long", "split", "--chunk-tokens", "45", input=text
+    )
+    rows = rows_of(parts.stdout)
+    weights = tokens.count_batch([text[row["start"] : row["end"]] for row in rows])
+    vectors = np.array([row["embedding"] for row in rows])
+    expected = (vectors * np.array(weights)[:, None]).sum(axis=0)
+    expected /= np.linalg.norm(expected)
+    done = tovec("embed", "-p", "local", "-0", "--long", "mean", "--chunk-tokens", "45", input=text)
+    (row,) = rows_of(done.stdout)
+    assert list(row) == ["index", "text", "embedding"]
+    assert np.allclose(row["embedding"], expected, atol=1e-6)
+    assert b"1 long text was given the mean of" in done.stderr
+
+
+def test_a_truncated_text_has_the_vector_of_what_was_kept(tovec):
+    text = "日本語 text " * 3000
+    done = tovec("embed", "-p", "local", "--long", "truncate", input=text + "\n")
+    (row,) = rows_of(done.stdout)
+    assert row["text"] == text
+    kept = text[: tokens.prefix(text, 0, 8192)]
+    assert 8190 <= tokens.count(kept) <= 8192
+    assert_vectors([row["embedding"]], [kept])
+    assert b"1 long text was truncated to 8,192 tokens" in done.stderr
+
+
+def test_what_is_not_known_of_a_tokenizer_is_said(tovec):
+    with Loopback(dimensions=8) as server:
+        options = ["--base-url", server.base_url, "-m", "m", "--long", "split"]
+        done = tovec("embed", *options, "--chunk-tokens", "20", input=PARAGRAPH.strip() + "\n")
+        sent = [text for entry in server.ledger.entries for text in json.loads(entry.body)["input"]]
+    assert b"tokenizer is not known; a token was taken for two bytes" in done.stderr
+    assert max(len(text.encode()) for text in sent) <= 40
+
+
+def test_an_empty_input_has_the_columns_of_chunks(tovec, tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "out.parquet"
+    source.write_text("text\n")
+    tovec("embed", "-p", "local", "-f", source, "-o", target, "--long", "split")
+    assert pq.read_table(target).schema.names == ["text", "chunk", "start", "end", "embedding"]
+
+
+def test_many_chunks_of_a_large_text_take_little_memory(tovec, tmp_path):
+    """Its rows, all with the whole text, would be 2 GB at once, and more than Arrow takes."""
+    source, target = tmp_path / "in.txt", tmp_path / "out.parquet"
+    source.write_text(PARAGRAPH * 15_000)
+    options = ["--input-format", "text", "--long", "split", "--chunk-tokens", "128"]
+    limited = f"ulimit -v {2 << 20}; exec {sys.executable} -m tovec embed -p local"
+    program = [*options, "-d", "8", "-f", str(source), "-o", str(target)]
+    done = subprocess.run(
+        ["sh", "-c", f'{limited} "$@"', "sh", *program], capture_output=True, timeout=100
+    )
+    assert (done.returncode, done.stderr.count(b"was split into")) == (0, 1)
+    ends = pq.read_table(target, columns=["start", "end"]).to_pydict()
+    assert len(ends["end"]) > 1500
+    assert ends["start"][1:] == ends["end"][:-1]
+
+
+def test_ids_that_came_before_are_counted(tovec, jsonl):
+    source = jsonl([{"id": i, "text": f"t{i}"} for i in (1, 2, 1, 1)] + [{"text": "t"}])
+    done = tovec("embed", "-p", "local", "-f", source, "--id-field", "id")
+    assert done.returncode == 0
+    assert b"2 rows were given an id that an earlier row has" in done.stderr
+    assert b"1 row was without a 'id'" in done.stderr
+    assert len(rows_of(done.stdout)) == 5
+
+
+@pytest.mark.parametrize("policy", ["truncate", "split", "mean"])
+def test_a_job_cuts_long_texts_as_embed_does(tovec, tmp_path, jsonl, policy):
+    source = jsonl([{"id": i, "text": PARAGRAPH * i} for i in range(1, 9)])
+    options = ["--long", policy, "--chunk-tokens", "40"]
+    done = tovec("embed", "-p", "local", "-f", source, "-o", tmp_path / "a.parquet", *options)
+    job = tovec("batch", "-p", "local", source, "-o", tmp_path / "b.parquet", *options)
+    assert (done.returncode, job.returncode) == (0, 0)
+    assert pq.read_table(tmp_path / "a.parquet") == pq.read_table(tmp_path / "b.parquet")
+    assert done.stderr.strip() in job.stderr
+
+
+def test_a_dry_run_counts_the_chunks(tovec, tmp_path, jsonl):
+    source = jsonl([{"text": "".join(f"Sentence number {i}. " for i in range(100))}])
+    options = ["--long", "split", "--chunk-tokens", "20", "--dry-run"]
+    done = tovec("batch", "-p", "local", source, "-o", tmp_path / "b.parquet", *options)
+    facts = json.loads(done.stdout)
+    assert facts["rows"] == 1
+    assert facts["texts"] == facts["unique_texts"] > 10
+
+
+def test_an_empty_job_has_the_columns_of_chunks(tovec, tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "out.parquet"
+    source.write_text("text\n")
+    tovec("batch", "-p", "local", source, "-o", target, "--long", "split")
+    assert pq.read_table(target).schema.names == ["text", "chunk", "start", "end", "embedding"]
+
+
+def test_rows_that_a_job_cannot_read_are_set_aside_with_their_bytes(tovec, tmp_path):
+    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text("text,n\na,1\nb\n,3\nd,4\n")
+    done = tovec("batch", "-p", "local", source, "-o", target)
+    assert done.returncode == 3
+    assert [(row["text"], row["n"]) for row in rows_of(target.read_bytes())] == [("a", 1), ("d", 4)]
+    rejects = rows_of((tmp_path / "out.jsonl.rejects.jsonl").read_bytes())
+    assert [row["line"] for row in rejects] == [3, 4]

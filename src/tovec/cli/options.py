@@ -7,7 +7,7 @@ fields into the signature that Typer reads and gathers them again when the comma
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
@@ -16,6 +16,9 @@ from tovec.cli.reporting import Reporter
 from tovec.errors import UsageError
 from tovec.formats.interface import ReadOptions
 from tovec.settings import Settings
+
+if TYPE_CHECKING:
+    from tovec.jobs.long import LongTexts
 
 GENERAL = "General"
 ENDPOINT = "Endpoint"
@@ -286,6 +289,36 @@ class InputOptions(NamedTuple):
             help="What separates the fields of CSV (a comma) and TSV (a tab).",
         ),
     ] = None
+    long: Annotated[
+        str,
+        _option(
+            "--long",
+            metavar="error|truncate|split|mean",
+            panel=INPUT,
+            help="What to do with a text over the model's limit (error). split: a row a chunk; "
+            "mean: the chunks' mean, by tokens.",
+        ),
+    ] = "error"
+    chunk_tokens: Annotated[
+        int | None,
+        _option(
+            "--chunk-tokens",
+            metavar="N",
+            min=1,
+            panel=INPUT,
+            help="With --long: cut at N tokens instead of the model's limit.",
+        ),
+    ] = None
+    overlap: Annotated[
+        int,
+        _option(
+            "--overlap",
+            metavar="N",
+            min=0,
+            panel=INPUT,
+            help="With --long split or mean: about N tokens shared by neighbouring chunks.",
+        ),
+    ] = 0
 
 
 class OutputOptions(NamedTuple):
@@ -515,6 +548,14 @@ def chosen(common: Common, endpoint: EndpointOptions) -> Settings:
     """Give the settings in force: these options over the environment over the config file."""
     flags = {**endpoint._asdict(), "extra": extra_fields(endpoint.extra)}
     return settings.load(common.config, os.environ).with_flags(flags)
+
+
+def long_texts(given: InputOptions) -> "LongTexts":
+    """Give what is done with long texts."""
+    from tovec.jobs.long import POLICIES, LongTexts
+
+    policy = one_of("--long", given.long, POLICIES)
+    return LongTexts(policy, given.chunk_tokens, given.overlap)
 
 
 def read_options(given: InputOptions, columns: str | None = None) -> ReadOptions:

@@ -34,41 +34,59 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrowRows:
-    """Rows of an Arrow batch, types kept."""
+    """Rows of an Arrow batch, types kept.
+
+    With `places` they are these rows of the batch, gathered when they are asked for: a long text
+    that was cut may repeat a thousand times.
+    """
 
     batch: pa.RecordBatch
     index: Sequence[int]
+    places: Integers | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, indices: Sequence[int]) -> ArrowRows:
         """Give the rows at `indices`, in that order."""
+        places = np.asarray(indices, np.int64)
         index = [self.index[i] for i in indices]
-        return ArrowRows(self.batch.take(pa.array(indices, pa.int64())), index)
+        return ArrowRows(self.batch, index, places if self.places is None else self.places[places])
 
     def json(self, columns: Sequence[str] | None = None) -> list[bytes]:
         """Give each row as one JSON object."""
-        batch = self.arrow(columns)
-        names = batch.schema.names
-        if not names:
+        batch = self._chosen(columns)
+        if not batch.schema.names:
             return [b"{}"] * len(self)
-        return [
-            orjson.dumps(dict(zip(names, row, strict=True)), default=_json)
-            for row in zip(*map(_values_of, names, batch.columns), strict=True)
-        ]
+        if self.places is None:
+            return _objects(batch)
+        distinct, which = np.unique(self.places, return_inverse=True)
+        objects = _objects(batch.take(pa.array(distinct)))
+        return [objects[i] for i in which.tolist()]
 
     def arrow(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """Give the batch, or of it the columns asked for."""
-        if columns is None or not self.batch.schema.names:  # an empty file has no columns
-            return self.batch
-        known = dict.fromkeys(self.batch.schema.names)
-        return self.batch.select(list(checked(columns, known)))
+        batch = self._chosen(columns)
+        return batch if self.places is None else batch.take(pa.array(self.places))
 
     def ids(self, field: str) -> list[Any]:
         """Give the values of one field as JSON values."""
         column = _values_of(field, self.arrow([field]).column(0))
         return [orjson.loads(orjson.dumps(value, default=_json)) for value in column]
+
+    def _chosen(self, columns: Sequence[str] | None) -> pa.RecordBatch:
+        names = self.batch.schema.names
+        if columns is None or not names:  # an empty file has no columns
+            return self.batch
+        return self.batch.select(list(checked(columns, dict.fromkeys(names))))
+
+
+def _objects(batch: pa.RecordBatch) -> list[bytes]:
+    names = batch.schema.names
+    return [
+        orjson.dumps(dict(zip(names, row, strict=True)), default=_json)
+        for row in zip(*map(_values_of, names, batch.columns), strict=True)
+    ]
 
 
 def needed(options: ReadOptions, names: Sequence[str], source: str) -> list[str] | None:

@@ -9,7 +9,7 @@ footer is written by `finish` alone, so a run that fails leaves nothing that ope
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import RawIOBase
 from typing import Any, BinaryIO
 
@@ -26,7 +26,7 @@ from tovec.formats.source import STDIN, compressed, opened
 from tovec.formats.vectors import EMBEDDING, as_stored
 from tovec.records import Block, Rows
 
-GROUP_BYTES = 16 << 20  # of vectors in a row group
+GROUP_BYTES = 16 << 20
 GROUP_ROWS = 65_536
 BATCH_BYTES = 4 << 20  # of rows read at once
 BATCH_ROWS = 16 * arrow.BLOCK_ROWS
@@ -133,6 +133,14 @@ class ParquetWriter:
         self, rows: Rows, extra: Mapping[str, NDArray[np.int64]], vectors: NDArray[np.float32]
     ) -> None:
         """Take rows; they are written when a row group is full."""
+        for part in _parts(rows, self._columns) if extra else (slice(0, len(rows)),):
+            some = rows if part == slice(0, len(rows)) else rows.take(range(part.start, part.stop))
+            its = {name: column[part] for name, column in extra.items()}
+            self._write(some, its, vectors[part])
+
+    def _write(
+        self, rows: Rows, extra: Mapping[str, NDArray[np.int64]], vectors: NDArray[np.float32]
+    ) -> None:
         batch = rows.arrow(self._columns)
         columns = {
             name: batch.column(i)
@@ -147,7 +155,7 @@ class ParquetWriter:
             pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
         )
         self._rows += len(rows)
-        self._bytes += vectors.nbytes
+        self._bytes += vectors.nbytes + batch.nbytes
         if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._write_group()
 
@@ -165,6 +173,14 @@ class ParquetWriter:
                 self._writer = _opened(self._gate, table.schema, self._meta)
             self._writer.write_table(table.cast(self._writer.schema), row_group_size=GROUP_ROWS)
         self._batches, self._rows, self._bytes = [], 0, 0
+
+
+def _parts(rows: Rows, columns: Sequence[str] | None) -> Iterator[slice]:
+    """Give stretches of rows that fit a row group, where rows repeat (chunks of long texts)."""
+    first = {place: i for i, place in reversed(list(enumerate(rows.index)))}
+    once = rows.take(sorted(first.values())).arrow(columns)
+    step = max(1, GROUP_BYTES * len(first) // max(once.nbytes, 1))
+    yield from (slice(at, min(at + step, len(rows))) for at in range(0, max(len(rows), 1), step))
 
 
 def _column(stored: NDArray[Any], dimensions: int | None) -> Any:

@@ -25,6 +25,7 @@ from tovec.jobs.commit import GroupCommit
 from tovec.jobs.connect import Connection, Hide, connect
 from tovec.jobs.deliver import PartOutput, Rejects, SingleOutput, changed, deliver
 from tovec.jobs.gather import Gather
+from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import OnReject, Preparation
 from tovec.jobs.report import Report
@@ -47,6 +48,7 @@ class Batch(NamedTuple):
     paths: tuple[str, ...]
     output: str
     read: ReadOptions = ReadOptions()
+    long: LongTexts = LongTexts()
     format: str | None = None
     dtype: str = "float32"
     write: WriteOptions = WriteOptions()
@@ -210,6 +212,8 @@ class _Run:
             count,
             strict=self._work.on_error == "stop",
             on_reject=on_reject,
+            long=self._work.long,
+            id_field=self._work.read.id_field,
         )
 
     def _ask(self, committing: list[GroupCommit]) -> None:
@@ -250,6 +254,8 @@ class _Run:
             report.rows, report.blank = prepare.rows, prepare.blank
             self._keep_limits()
         report.total = prepare.rows
+        for remark in prepare.remarks():
+            self._note(remark, "warning")
 
     def _keep_limits(self) -> None:
         limits = self._connection.client.limits
@@ -310,7 +316,7 @@ class _Run:
         try:
             deliver(
                 self._blocks(), prepare, self._job, output, rejects, on_rows,
-                self._connection.dimensions,
+                self._connection.dimensions, prepare.no_extra,
             )  # fmt: skip
             output.finish()
             if _stamp(self._paths) != self._stamp:

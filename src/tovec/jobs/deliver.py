@@ -15,7 +15,7 @@ import orjson
 
 from tovec.errors import InputError
 from tovec.formats.interface import Writer
-from tovec.jobs.assembly import Finished, Prepared, finish
+from tovec.jobs.assembly import Extra, Finished, Prepared, finish
 from tovec.records import Block, Problem, Rows
 from tovec.store.job import Job
 from tovec.store.keys import keys_of
@@ -135,6 +135,7 @@ def deliver(
     rejects: Rejects,
     on_rows: Callable[[int], None],
     dimensions: int | None,
+    no_extra: Extra,
 ) -> None:
     """Write every row; raises InputError when the input is not what it was."""
     nothing: Rows | None = None
@@ -159,7 +160,7 @@ def deliver(
             on_rows(len(finished.rows))
     if not written and nothing is not None:
         # An empty output still says what its columns are.
-        output.write(Finished(nothing, {}, np.zeros((0, dimensions or 0), np.float32)))
+        output.write(Finished(nothing, no_extra, np.zeros((0, dimensions or 0), np.float32)))
 
 
 def changed(source: str) -> InputError:

@@ -16,6 +16,7 @@ from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions,
 from tovec.jobs import stream
 from tovec.jobs.assembly import Finished, Prepared
 from tovec.jobs.connect import Connection, Hide, connect
+from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import Preparation
 from tovec.jobs.retries import Retries
@@ -34,6 +35,7 @@ class Embed(NamedTuple):
     texts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ("-",)
     read: ReadOptions = ReadOptions()
+    long: LongTexts = LongTexts()
     output: str | None = None  # None or "-": stdout
     format: str | None = None
     dtype: str = "float32"
@@ -60,7 +62,8 @@ def run(
         from tovec.text import tokens
 
         count = tokens.count
-    preparation = Preparation(connection.client.limits.item_tokens, count)
+    limit = connection.client.limits.item_tokens
+    preparation = Preparation(limit, count, long=work.long, id_field=work.read.id_field)
     sink: Sink
     stored: OutputFile | StandardOutput
     stored = sink = (
@@ -88,7 +91,8 @@ def run(
         retries.report()
         raise
     retries.report()
-    _summary(preparation, observer)
+    for note in preparation.notes():
+        observer(Note(note))
     return preparation
 
 
@@ -125,7 +129,8 @@ def _stream(
         )
     if not written and nothing is not None:
         # An empty output still says what its columns are.
-        writer.write(nothing, {}, np.zeros((0, connection.dimensions or 0), np.float32))
+        none = np.zeros((0, connection.dimensions or 0), np.float32)
+        writer.write(nothing, preparation.no_extra, none)
 
 
 def _with_a_loop(client: Client, work: Coroutine[Any, Any, None]) -> None:
@@ -152,13 +157,3 @@ def _argument(number: int, text: str) -> str:
         return os.fsencode(text).decode()
     except UnicodeError:
         raise InputError("the text is not UTF-8", where=f"argument {number}") from None
-
-
-def _summary(done: Preparation, observer: Observer) -> None:
-    if done.blank:
-        lines = "1 blank line was" if done.blank == 1 else f"{done.blank:,} blank lines were"
-        observer(Note(f"{lines} skipped"))
-    if done.rejected:
-        rows = "1 row was" if done.rejected == 1 else f"{done.rejected:,} rows were"
-        first = done.problems[0]
-        observer(Note(f"{rows} left out; the first: {first.where}: {first.reason}"))

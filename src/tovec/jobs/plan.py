@@ -26,7 +26,7 @@ def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
         from tovec.text import tokens as tokenizer
 
         count, count_batch = tokenizer.count, tokenizer.count_batch
-    prepare = Preparation(limits.item_tokens, count, strict=work.on_error == "stop")
+    prepare = Preparation(limits.item_tokens, count, strict=work.on_error == "stop", long=work.long)
     packer = Packer(lambda: limits)
     job = Job.look(work.directory, identity(connection))
     inputs = asked = tokens = requests = 0

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tovec.errors import InputError
-from tovec.jobs.assembly import Prepared
+from tovec.jobs.assembly import Extra, Prepared
+from tovec.jobs.long import CountTokens, Cutter, LongTexts, nothing
 from tovec.records import Block, Problem
 
 KEPT_PROBLEMS = 5  # named in the summary; all are counted
 
-CountTokens = Callable[[str], int]
 OnReject = Callable[[Problem], None]
+
+_NAMED = LongTexts()  # a text that is too long is an error that names it
 
 
 class Preparation:
@@ -22,8 +25,11 @@ class Preparation:
 
     `item_tokens` is the model's limit for one input. With `count`, a text that may be over it is
     counted exactly; without (a model whose tokenizer is not known) the endpoint is the judge.
+    `long` says what is done with texts over the limit (`jobs.long`).
     An empty field is a rejected row; a row that cannot be read or is too long stops the run
     (InputError), or, with `strict` off, is rejected as well. `on_reject` is told each.
+    With `id_field`, ids that came before are counted, at eight bytes a row.
+    Raises UsageError for a `long` that cannot be carried out.
     """
 
     def __init__(
@@ -33,11 +39,13 @@ class Preparation:
         *,
         strict: bool = True,
         on_reject: OnReject = lambda _problem: None,
+        long: LongTexts = _NAMED,
+        id_field: str | None = None,
     ) -> None:
-        self._item_tokens = item_tokens
-        self._count = count
+        self._cutter = Cutter(long, item_tokens, count)
         self._strict = strict
         self._on_reject = on_reject
+        self._ids = None if id_field is None else _Ids(id_field)
         self.rows = 0
         self.blank = 0
         self.rejected = 0
@@ -51,9 +59,23 @@ class Preparation:
                 self._refuse(problem, "mend the row; `tovec batch` sets such rows aside")
             else:
                 self.reject(problem)
-        block = self._of_fitting_length(block)
+        long = self._cutter.too_long(block)
+        if long and self._cutter.policy == "error":
+            block, long = self._without(block, long), {}
         self.rows += len(block.inputs)
-        return Prepared(block.inputs, block.rows, block.source, np.asarray(block.lines, np.int64))
+        if self._ids is not None:
+            self._ids.add(block)
+        return self._cutter.prepared(block, long)
+
+    @property
+    def no_extra(self) -> Extra:
+        """Give the columns of ours that rows have, with no rows in them."""
+        return nothing(self._cutter.columns)
+
+    @property
+    def cut(self) -> int:
+        """Give how many texts were truncated, split or averaged."""
+        return self._cutter.rows
 
     def reject(self, problem: Problem) -> None:
         """Count a row that is left out of the output."""
@@ -62,23 +84,34 @@ class Preparation:
         if len(self.problems) < KEPT_PROBLEMS:
             self.problems.append(problem)
 
+    def notes(self) -> list[str]:
+        """Say what a user should know of the rows that have passed."""
+        notes = [f"{_counted(self.blank, 'blank line')} skipped"] if self.blank else []
+        notes += self.remarks()
+        if self.rejected:
+            first = self.problems[0]
+            out = f"{_counted(self.rejected, 'row')} left out"
+            notes.append(f"{out}; the first: {first.where}: {first.reason}")
+        return notes
+
+    def remarks(self) -> list[str]:
+        """Say what was done to the rows that were kept: texts cut, ids that came twice."""
+        return self._cutter.notes() + (self._ids.notes() if self._ids is not None else [])
+
     def _refuse(self, problem: Problem, hint: str) -> None:
         """Stop the run at a row, or set the row aside."""
         if self._strict:
             raise InputError(problem.reason, where=problem.where, hint=hint)
         self.reject(problem)
 
-    def _of_fitting_length(self, block: Block) -> Block:
-        long = self._too_long(block)
-        if not long:
-            return block
+    def _without(self, block: Block, long: Mapping[int, int]) -> Block:
+        """Refuse the rows that are too long; give the others."""
+        hint = "--long truncate, split or mean says what to do with long texts"
         for i, size in long.items():
-            why = f"the text has {size:,} tokens, the model takes {self._item_tokens:,}"
+            why = f"the text has {size:,} tokens, the model takes {self._cutter.limit:,}"
             row = block.rows.take([i]).json()[0]
-            problem = Problem(
-                block.source, block.lines[i], block.index[i], why, "long", row, block.unit
-            )
-            self._refuse(problem, "shorten or split the text")
+            place = (block.source, block.lines[i], block.index[i])
+            self._refuse(Problem(*place, why, "long", row, block.unit), hint)
         kept = [i for i in range(len(block.inputs)) if i not in long]
         return replace(
             block,
@@ -88,20 +121,34 @@ class Preparation:
             lines=[block.lines[i] for i in kept],
         )
 
-    def _too_long(self, block: Block) -> dict[int, int]:
-        """Give the token counts of the inputs that are over the limit, by position."""
-        limit, found = self._item_tokens, dict[int, int]()
-        if limit is None:
-            return found
-        for i, one in enumerate(block.inputs):
-            if len(one) * 4 <= limit:  # a character is at most four bytes, a token at least one
-                continue
-            if isinstance(one, str):
-                if self._count is None or len(one.encode()) <= limit:
-                    continue
-                size = self._count(one)
-            else:
-                size = len(one)
-            if size > limit:
-                found[i] = size
-        return found
+
+class _Ids:
+    """Counts ids that are missing or came before; of each only a hash is kept."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+        self._hashes: list[NDArray[np.int64]] = []
+        self._missing = 0
+
+    def add(self, block: Block) -> None:
+        """Take a block's ids."""
+        ids = block.rows.ids(self._field)
+        # repr, because -1 and -2 have one hash, as have 0 and the empty text
+        there = [hash(repr(one)) for one in ids if one is not None]
+        self._missing += len(ids) - len(there)
+        self._hashes.append(np.array(there, np.int64))
+
+    def notes(self) -> list[str]:
+        """Say how many there were."""
+        hashes = np.concatenate([np.empty(0, np.int64), *self._hashes])
+        again = len(hashes) - len(np.unique(hashes))
+        notes = []
+        if self._missing:
+            notes.append(f"{_counted(self._missing, 'row')} without a {self._field!r}")
+        if again:
+            notes.append(f"{_counted(again, 'row')} given an id that an earlier row has")
+        return notes
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"1 {noun} was" if number == 1 else f"{number:,} {noun}s were"

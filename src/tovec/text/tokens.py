@@ -37,6 +37,7 @@ _ASCII_PATTERN = (
     .replace(r"\p{N}", "[0-9]")
     .replace("$", r"\Z")
 )
+_TOKEN_CHARACTERS = 6  # of a token, more than the average in any language
 _SHORT_CHARACTERS = 2_000  # in all, for the pure-Python path: below 10 ms of work
 _SEARCHES = 40  # half a millisecond each, until building the table is cheaper
 _SHORT_PIECE = 64  # merging one piece is quadratic in its length
@@ -86,6 +87,30 @@ def count_batch(texts: Sequence[str]) -> list[int]:
 def decode_bytes(tokens: Sequence[int]) -> bytes:
     """Give the bytes that the tokens stand for; they may begin or end inside a character."""
     return _encoding().decode_bytes(tokens)
+
+
+def prefix(text: str, start: int, limit: int) -> int:
+    """Give the end of the longest stretch from `start` with at most `limit` tokens.
+
+    It ends where a token does, and never inside a character.
+    """
+    window = _TOKEN_CHARACTERS * limit
+    ids = encode(text[start : start + window])
+    while len(ids) <= limit and start + window < len(text):  # long tokens, such as spaces
+        window *= 4
+        ids = encode(text[start : start + window])
+    if len(ids) <= limit:
+        return len(text)
+    while len(ids) > limit:  # cut short, a text may have more tokens than it had before
+        kept = decode_bytes(ids[:limit]).decode(errors="ignore")
+        ids = encode(kept)
+    return start + len(kept)
+
+
+def suffix(text: str, end: int, limit: int) -> int:
+    """Give the start of a stretch that ends at `end` and has about `limit` tokens."""
+    window = text[max(0, end - _TOKEN_CHARACTERS * limit) : end]
+    return end - len(decode_bytes(encode(window)[-limit:]).decode(errors="ignore"))
 
 
 def load() -> None:
