@@ -110,7 +110,9 @@ def job(count: int = ROWS, characters: int = CHARACTERS) -> Iterator[Job]:
         yield Job(Path(folder), rows)
 
 
-def judged(server: Process, seconds: float, least: float, most: float, wrong: int) -> Outcome:
+def judged(
+    server: Process, seconds: float, least: float, most: float, wrong: int, share: float = 0.01
+) -> Outcome:
     """Judge a run against a rate limit: its time, its refusals, its rows."""
     report = server.report()
     requests, refused = report["requests"], report["statuses"].get("429", 0)
@@ -119,7 +121,7 @@ def judged(server: Process, seconds: float, least: float, most: float, wrong: in
         f"{requests} requests, {refused} x 429; wrong rows {wrong}, paid twice "
         f"{report['paid_twice']}"
     )
-    good = seconds <= most and refused <= 0.01 * requests and not wrong
+    good = seconds <= most and refused <= share * requests and not wrong
     return Outcome(said, good and not report["paid_twice"])
 
 
@@ -159,18 +161,29 @@ def halved() -> Outcome:
 
 def shared() -> Outcome:
     """Two processes of 625 requests each against 600 a minute: at most 1.10 times the least."""
+    return together((1250 / 600 - 1) * 60, 16, 0.01, "--rpm=600")
+
+
+def large() -> Outcome:
+    """Two processes of 20 requests each, of which 20 are a minute's tokens: at most 1.10."""
+    # A program cannot know what another sends in the first moment: its own 8 are under way.
+    return together(60.0, 0, 0.25, "--rpm=120", "--tpm=1220000")
+
+
+def together(least: float, items: int, share: float, *limits: str) -> Outcome:
+    """Run two processes at once, each with half of the rows."""
     with (
         job(ROWS // 2) as one,
         tempfile.TemporaryDirectory() as folder,
-        running("--rpm=600", f"--dimensions={DIMENSIONS}") as server,
+        running(f"--dimensions={DIMENSIONS}", *limits) as server,
     ):
         rows = make_rows(Path(folder, "rows.jsonl"), ROWS // 2, ROWS)
         other = Job(Path(folder), rows)
         began = time.perf_counter()
-        ended(one.start(server, items=16), other.start(server, items=16))
-        least = (1250 / 600 - 1) * 60
+        ended(one.start(server, items=items), other.start(server, items=items))
         seconds = time.perf_counter() - began
-        return judged(server, seconds, least, 1.10 * least, one.wrong() + other.wrong())
+        wrong = one.wrong() + other.wrong()
+        return judged(server, seconds, least, 1.10 * least, wrong, share)
 
 
 def latency(runs: int) -> Outcome:
@@ -193,26 +206,31 @@ def latency(runs: int) -> Outcome:
     return Outcome(f"{said}: x{ratio:.3f}; wrong rows {wrong}", ratio <= 1.15 and not wrong)
 
 
-def faults() -> Outcome:
-    """5,000 requests, 5 % answered 500 and 1 % reset: at most 1.07 times as many requests."""
+def faults(runs: int) -> Outcome:
+    """5,000 requests, 5 % answered 500 and 1 % reset: at most 1.07 times as many requests.
+
+    As dice fall: 1 / (0.95 x 0.99) = 1.063 is what is needed on average.
+    """
     chance = (
         '--fault={"kind": "status", "status": 500, "rate": 0.05}',
         '--fault={"kind": "reset", "rate": 0.01}',
     )
-    with (
-        job() as one,
-        running("--latency=0.02", f"--dimensions={DIMENSIONS}", *chance) as server,
-    ):
-        began = time.perf_counter()
-        said = ended(one.start(server, items=4))
-        seconds, report, wrong = time.perf_counter() - began, server.report(), one.wrong()
-        ratio = report["requests"] / 5000
-        words = said.strip().splitlines()[-1]
-        return Outcome(
-            f"{seconds:.2f} s; x{ratio:.3f} requests, {report['statuses']}; wrong rows {wrong}, "
-            f"paid twice {report['paid_twice']}; it says: {words}",
-            ratio <= 1.07 and not wrong,
-        )
+    ratios, took, wrong, words = list[float](), list[float](), 0, ""
+    with job() as one:
+        for seed in range(runs):
+            arguments = (f"--seed={seed}", "--latency=0.02", f"--dimensions={DIMENSIONS}", *chance)
+            with running(*arguments) as server:
+                began = time.perf_counter()
+                words = ended(one.start(server, items=4)).strip().splitlines()[-1]
+                took.append(time.perf_counter() - began)
+                ratios.append(server.report()["requests"] / 5000)
+                wrong += one.wrong()
+    ratio = statistics.median(ratios)
+    return Outcome(
+        f"{statistics.median(took):.2f} s; x{ratio:.3f} requests, of {min(ratios):.3f} to "
+        f"{max(ratios):.3f}; wrong rows {wrong}; the last says: {words}",
+        ratio <= 1.07 and not wrong,
+    )
 
 
 def dead() -> Outcome:
@@ -244,13 +262,14 @@ def dead() -> Outcome:
 def main() -> int:
     """Run the scenarios and print a line for each."""
     known: dict[str, Callable[[], Outcome]] = {
-        one.__name__: one for one in (tokens, requests, halved, shared, faults, dead)
+        one.__name__: one for one in (tokens, requests, halved, shared, large, dead)
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="of those that take seconds")
-    parser.add_argument("--only", default=",".join([*known, "latency"]))
+    parser.add_argument("--only", default=",".join([*known, "latency", "faults"]))
     given = parser.parse_args()
     known["latency"] = lambda: latency(given.runs)
+    known["faults"] = lambda: faults(given.runs)
     missed = 0
     for name in given.only.split(","):
         outcome = known[name]()

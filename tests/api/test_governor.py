@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_limits_halved_in_mid_job_are_followed() -> None:
     assert server.refused <= 30  # 1 %
 
 
-@pytest.mark.parametrize(("programs", "refused"), [(2, 0.0), (3, 0.01), (5, 0.05)])
+@pytest.mark.parametrize(("programs", "refused"), [(2, 0.0), (3, 0.02), (5, 0.06)])
 def test_programs_that_share_a_limit_do_not_fight(programs: int, refused: float) -> None:
     """#92: each leaves in the bucket what the others may take before its request arrives."""
     count = 1_500
@@ -384,3 +385,132 @@ def test_concurrency_stays_where_all_answers_take_long_and_a_small_one_is_no_mea
         return clock()
 
     assert run_virtually(work) <= 1.1 * (400 / 16) * 3.0
+
+
+def test_a_pause_without_a_hint_is_a_second_at_least_and_doubles_to_a_minute() -> None:
+    """#84: half of each is random, above its floor."""
+
+    async def work(clock: Clock, chance: float) -> list[float]:
+        one, delays = Governor(clock=clock, randomness=lambda: chance), list[float]()
+        for _ in range(8):
+            ticket = await one.admit(1)
+            delays.append(one.throttled(ticket, SILENT, None))
+            one.release(ticket)
+        return delays
+
+    least = run_virtually(lambda clock: work(clock, 0.0))
+    most = run_virtually(lambda clock: work(clock, 1.0))
+    assert least == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert most == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_what_an_endpoint_says_is_left_never_lifts_the_users_limit() -> None:
+    """#87: remaining is a billion, the limit too."""
+    lies = Rates(10**9, 10**9, 10**9, 10**9, 0.0, 0.0)
+
+    async def work(clock: Clock) -> list[float]:
+        one = governor(clock, rpm=30)
+        return await asyncio.gather(*(send(one, clock, 1, rates=lies) for _ in range(90)))
+
+    left = run_virtually(work)
+    assert most_in_a_minute([(at, 1) for at in left]) == 30
+
+
+async def ramped(
+    one: Governor, clock: Clock, allowed: Callable[[list[float]], bool], count: int
+) -> tuple[list[float], int]:
+    """Send `count` requests to an endpoint that refuses those it does not allow; no headers."""
+    accepted, refused = list[float](), 0
+
+    async def go() -> None:
+        nonlocal refused
+        while True:
+            ticket = await one.admit(1)
+            await asyncio.sleep(0.05)
+            if allowed(accepted):
+                accepted.append(clock())
+                await asyncio.sleep(0.15)
+                one.succeeded(ticket, SILENT, estimate=1, actual=1, seconds=0.2)
+                one.release(ticket)
+                return
+            refused += 1
+            one.throttled(ticket, SILENT, None)
+            one.release(ticket)
+
+    await asyncio.gather(*(go() for _ in range(count)))
+    return accepted, refused
+
+
+def test_an_endpoint_that_counts_by_the_second_is_met_evenly_after_one_refusal() -> None:
+    """#95: 540 a minute, the user's limit, where more than 10 in a second are refused."""
+
+    async def work(clock: Clock) -> tuple[list[float], int]:
+        def allowed(accepted: list[float]) -> bool:
+            return sum(at > clock() - 1 for at in accepted) < 10
+
+        return await ramped(governor(clock, rpm=540), clock, allowed, 1_000)
+
+    accepted, refused = run_virtually(work)
+    assert refused <= 16  # those of the first burst
+    assert accepted[-1] <= 1.25 * 1_000 / 9
+
+
+def test_an_endpoint_that_says_slow_down_to_a_ramp_is_followed() -> None:
+    """#93: 429 where more leave in ten seconds than twice what left in the ten before."""
+
+    async def work(clock: Clock) -> tuple[list[float], int]:
+        def allowed(accepted: list[float]) -> bool:
+            now = clock()
+            lately = sum(at > now - 10 for at in accepted)
+            before = sum(now - 20 < at <= now - 10 for at in accepted)
+            return lately < max(100, 2 * before)
+
+        return await ramped(governor(clock), clock, allowed, 2_000)
+
+    accepted, refused = run_virtually(work)
+    assert refused <= 0.07 * 2_000
+    assert accepted[-1] <= 150
+
+
+def test_all_who_waited_for_a_pause_do_not_leave_in_the_same_second() -> None:
+    """#96: once limits are known, no second has more than its share of the minute."""
+
+    async def work(clock: Clock) -> list[float]:
+        one = governor(clock, concurrency=64)
+        said = Rates(600, 10**7, 500, 10**7, 10.0, 0.0)
+        await send(one, clock, 1, rates=said)
+        ticket = await one.admit(1)
+        one.throttled(ticket, SILENT, 5.0)
+        one.release(ticket)
+        paused = clock()
+
+        async def go() -> float:
+            ticket = await one.admit(1)
+            left = clock()
+            await asyncio.sleep(3)
+            one.release(ticket)
+            return left - paused
+
+        return await asyncio.gather(*(go() for _ in range(64)))
+
+    left = run_virtually(work)
+    assert min(left) >= 5.0
+    assert max(sum(start <= at < start + 1 for at in left) for start in left) <= 11
+
+
+def test_hours_of_sleep_are_no_hours_of_credit() -> None:
+    """#97 #98: only a clock that never jumps is asked, and what a bucket holds has an end."""
+
+    async def work(clock: Clock) -> tuple[list[float], list[float]]:
+        own, server = governor(clock, rpm=30), Server(clock, 30, 10**7)
+        both = []
+        for one in (own, governor(clock)):
+            for _ in range(3):
+                await deliver(one, server, clock, 1)
+            await asyncio.sleep(8 * 3600)
+            both.append(await asyncio.gather(*(send(one, clock, 1) for _ in range(45))))
+        return both[0], both[1]
+
+    for left in run_virtually(work):
+        assert sum(at < left[0] + 1 for at in left) <= 30
+    assert Governor()._clock is time.monotonic

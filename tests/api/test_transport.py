@@ -1,29 +1,42 @@
-"""The transport's guards: what httpx would let through or misname (faults 1 to 28, 53 to 57)."""
+"""The transport's guards: what httpx would let through or misname.
+
+A number such as #9 is that of the reliability notes' fault catalogue.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import gzip
 import logging
+import os
 import socket
 import ssl
+import struct
 import subprocess
+import threading
+import time
 import tracemalloc
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.servers.loopback import Fault, Loopback
 
+from tovec.api import transport as transport_module
 from tovec.api.errors import TransportFailure
 from tovec.api.interface import Call, Reply
-from tovec.api.transport import HttpxTransport, _inflated
+from tovec.api.transport import HttpxTransport, _failure, _inflated
+from tovec.errors import PersonError
 
 BODY = b'{"model":"m","input":["a"]}'
 
 
-def call(url: str, *, deadline: float = 5.0, cap: int = 1 << 20) -> Call:
-    return Call("POST", url, {"accept-encoding": "identity"}, BODY, deadline, cap)
+def call(url: str, *, deadline: float = 5.0, cap: int = 1 << 20, body: bytes = BODY) -> Call:
+    return Call("POST", url, {"accept-encoding": "identity"}, body, deadline, cap)
 
 
 def sent(url: str, times: int = 1, pause: float = 0.0, **more: float) -> list[Reply]:
@@ -70,24 +83,35 @@ def test_a_connection_is_used_again_and_nothing_compressed_is_asked_for() -> Non
          "reset"),
         (Fault("hang"), "ambiguous", "timeout"),
         (Fault("trickle", seconds=0.05), "ambiguous", "timeout"),
+        (Fault("continue"), "ambiguous", "timeout"),
+        (Fault("chunked_cut"), "ambiguous", "truncated"),
+        (Fault("endless"), "foreign", "too large"),
+        (Fault("raw", body=b"HTTP/1.1 200 OK\r\nx: \0\r\ncontent-length: 2\r\n\r\n{}"), "ambiguous",
+         "reset"),
         (Fault("gzip_cut"), "ambiguous", "truncated"),
         (Fault("br"), "foreign", "encoding"),
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else None,
 )  # fmt: skip
 def test_a_failure_is_named_for_what_it_means(fault: Fault, kind: str, cause: str) -> None:
+    """#9 #10 #11 #13 #14 #16 #17 #20 #53 #54 #55 #56: none hangs, none passes for an answer."""
     with Loopback(dimensions=4, faults=[fault]) as server:
         found = failure(address(server), deadline=0.4)
     assert (found.kind, found.cause) == (kind, cause)
 
 
 def test_a_connection_that_went_stale_while_idle_is_told_from_one_that_failed() -> None:
+    """#12: it is closed at once; an endpoint that dies over its work takes longer."""
     with Loopback(dimensions=4, faults=[Fault("close", at=[2])]) as server:
         found = failure(address(server), times=2)
     assert (found.kind, found.cause) == ("stale", "reset")
+    with Loopback(dimensions=4, faults=[Fault("reset", at=[2], wait=0.6)]) as server:
+        found = failure(address(server), times=2)
+    assert (found.kind, found.cause) == ("ambiguous", "reset")
 
 
 def test_nobody_listening_is_surely_not_sent() -> None:
+    """#1"""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         found = failure(f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
@@ -101,6 +125,7 @@ def test_an_answer_beyond_its_cap_is_not_read_on() -> None:
 
 
 def test_a_compressed_bomb_is_refused_within_its_cap_of_memory() -> None:
+    """#53"""
     bomb = gzip.compress(bytes(50_000_000), 1)
     tracemalloc.start()
     try:
@@ -115,6 +140,7 @@ def test_a_compressed_bomb_is_refused_within_its_cap_of_memory() -> None:
 
 @pytest.mark.parametrize("label", ["gzip", "x-gzip", "deflate"])
 def test_a_compressed_answer_is_checked_to_its_end(label: str) -> None:
+    """#54"""
     plain = b"x" * 10_000
     packed = zlib.compress(plain) if label == "deflate" else gzip.compress(plain)
     assert _inflated(packed, label, 1 << 20) == plain
@@ -124,6 +150,7 @@ def test_a_compressed_answer_is_checked_to_its_end(label: str) -> None:
 
 
 def test_a_redirect_comes_back_as_what_it_is() -> None:
+    """#57"""
     fault = Fault("status", status=307, body=b"", headers={"location": "http://127.0.0.1:1/"})
     with Loopback(faults=[fault]) as server:
         [reply] = sent(address(server))
@@ -131,6 +158,7 @@ def test_a_redirect_comes_back_as_what_it_is() -> None:
 
 
 def test_no_proxy_stands_between_a_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """#175"""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with Loopback(dimensions=4) as server:
@@ -158,12 +186,12 @@ def test_addresses_do_not_reach_a_log(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key, in one file."""
+    """A self-signed certificate for 127.0.0.1 and endpoint.invalid, with its key, in one file."""
     folder = tmp_path_factory.mktemp("tls")
     made = folder / "made.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=loopback",
-               "-addext", "subjectAltName=IP:127.0.0.1",
+               "-addext", "subjectAltName=IP:127.0.0.1,DNS:endpoint.invalid",
                "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     made.write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
@@ -177,6 +205,7 @@ def serving_tls(certificate: Path) -> ssl.SSLContext:
 
 
 def test_a_certificate_that_nobody_vouches_for_needs_a_person(certificate: Path) -> None:
+    """#5"""
     with Loopback(dimensions=4, certificate=serving_tls(certificate)) as server:
         found = failure(address(server))
     assert (found.kind, found.cause) == ("fatal", "certificate")
@@ -193,6 +222,8 @@ def test_a_certificate_named_by_the_environment_is_trusted(
 
 
 def test_https_to_a_port_that_does_not_speak_it_needs_a_person() -> None:
+    """#7"""
+
     async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
@@ -209,3 +240,231 @@ def test_https_to_a_port_that_does_not_speak_it_needs_a_person() -> None:
 
     found = asyncio.run(work())
     assert (found.kind, found.cause) == ("fatal", "tls")
+
+
+@contextlib.contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Hand each connection on 127.0.0.1 to `serve`, in a thread; gives the port."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    guest, _ = door.accept()
+                    threading.Thread(target=alone, args=(guest,), daemon=True).start()
+
+        def alone(guest: socket.socket) -> None:
+            with guest, contextlib.suppress(OSError):
+                serve(guest)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield door.getsockname()[1]
+        finally:
+            door.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+def heard_out(guest: socket.socket) -> None:
+    """Wait until the other side hangs up."""
+    while guest.recv(1 << 16):
+        pass
+
+
+def test_a_name_that_nobody_knows_is_surely_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """#3"""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    found = failure("http://endpoint.invalid/v1")
+    assert (found.kind, found.cause) == ("not_sent", "connect")
+    assert "not known" in found.detail
+
+
+def test_one_dead_address_of_two_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """#23"""
+    real = socket.getaddrinfo
+
+    def two(host: str, port: int, *more: object, **named: object) -> list[object]:
+        if host not in ("endpoint.invalid", b"endpoint.invalid"):
+            return real(host, port, *more, **named)  # type: ignore[arg-type,return-value]
+        kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(socket.AF_INET6, *kind, ("::1", 1, 0, 0)),
+                (socket.AF_INET, *kind, ("127.0.0.1", port))]  # fmt: skip
+
+    with Loopback(dimensions=4) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", two)
+        assert sent(f"http://endpoint.invalid:{server.port}/v1/embeddings")[0].status == 200
+
+
+def test_a_connection_that_is_never_taken_is_given_up_and_surely_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """#4"""
+    monkeypatch.setattr(transport_module, "CONNECT_SECONDS", 0.3)
+    with contextlib.ExitStack() as waiting:
+        door = waiting.enter_context(socket.socket())
+        door.bind(("127.0.0.1", 0))
+        door.listen(0)
+        for _ in range(4):  # more than wait at a door that nobody opens
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(door.getsockname())
+        url = f"http://127.0.0.1:{door.getsockname()[1]}/v1"
+        for deadline in (5.0, 0.1):  # the connection's own, and the call's
+            found = failure(url, deadline=deadline)
+            assert (found.kind, found.cause) == ("not_sent", "connect")
+
+
+@pytest.mark.parametrize("stalls", [True, False])
+def test_a_handshake_that_ends_or_stalls_is_surely_not_sent(
+    stalls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """#6"""
+    monkeypatch.setattr(transport_module, "CONNECT_SECONDS", 0.3)
+    with listening(heard_out if stalls else lambda guest: None) as port:
+        found = failure(f"https://127.0.0.1:{port}/v1")
+    assert found.kind == "not_sent"
+
+
+def test_a_connection_that_is_reset_at_once_is_tried_again() -> None:
+    """#8"""
+
+    def reset(guest: socket.socket) -> None:
+        guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with listening(reset) as port:
+        found = failure(f"http://127.0.0.1:{port}/v1")
+    assert found.kind in ("not_sent", "ambiguous")
+    assert found.cause == "reset"
+
+
+def test_a_request_that_nobody_reads_is_surely_not_sent() -> None:
+    """#19"""
+    with listening(lambda guest: time.sleep(1)) as port:
+        found = failure(f"http://127.0.0.1:{port}/v1", deadline=0.4, body=bytes(64 << 20))  # type: ignore[arg-type]
+    assert (found.kind, found.cause) == ("not_sent", "timeout")
+
+
+def test_a_slow_answer_is_waited_for_and_asked_for_once() -> None:
+    """#18"""
+    with Loopback(dimensions=4, latency=0.7) as server:
+        assert sent(address(server))[0].status == 200
+    assert len(server.ledger.entries) == 1
+
+
+def test_an_answer_nobody_asked_for_is_never_given_to_the_next_request() -> None:
+    """#21"""
+    with Loopback(dimensions=4, faults=[Fault("second", at=[1])]) as server:
+        replies = sent(address(server), times=3, pause=0.05)
+    assert len({bytes(reply.body) for reply in replies}) == 1
+
+
+def test_an_endpoint_that_hangs_up_after_each_answer_costs_no_files() -> None:
+    """#26"""
+    with Loopback(dimensions=4, faults=[Fault("bye")]) as server:
+        sent(address(server), times=5)
+        before = len(os.listdir("/proc/self/fd"))
+        replies = sent(address(server), times=200)
+        after = len(os.listdir("/proc/self/fd"))
+    assert {reply.status for reply in replies} == {200}
+    assert server.ledger.connections == 205
+    assert after <= before + 3
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL])
+def test_too_many_open_files_are_this_machines_fault_and_nothing_was_sent(number: int) -> None:
+    """#27 #28"""
+    error = httpx.ConnectError("all connection attempts failed")
+    error.__cause__ = OSError(number, os.strerror(number))
+    found = _failure(error, "http://127.0.0.1/", set(), started=False, late=False)
+    assert (found.kind, found.cause) == ("not_sent", "files")
+
+
+class Proxy:
+    """An HTTP proxy that takes CONNECT, and connects to one place whatever is asked for."""
+
+    def __init__(self, port: int, status: bytes = b"200 OK") -> None:
+        self.port, self.status = port, status
+        self.asked: list[bytes] = []
+
+    def __call__(self, guest: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += guest.recv(4096)
+        self.asked.append(head.split(b"\r\n")[0])
+        guest.sendall(b"HTTP/1.1 " + self.status + b"\r\n\r\n")
+        if not self.status.startswith(b"200"):
+            return
+        with socket.create_connection(("127.0.0.1", self.port)) as there:
+            back = threading.Thread(target=self._copy, args=(there, guest), daemon=True)
+            back.start()
+            self._copy(guest, there)
+            back.join(5)
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_https_goes_through_the_proxy_and_trusts_the_certificates_that_are_named(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """#175: HTTPS_PROXY and SSL_CERT_FILE, as a company's network needs them."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with Loopback(dimensions=4, certificate=serving_tls(certificate)) as server:
+        proxy = Proxy(server.port)
+        with listening(proxy) as port:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+            assert sent("https://endpoint.invalid/v1/embeddings")[0].status == 200
+    assert proxy.asked == [b"CONNECT endpoint.invalid:443 HTTP/1.1"]
+    assert server.ledger.entries[0].path == "/v1/embeddings"
+
+
+def test_a_proxy_that_refuses_needs_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """#25"""
+    with listening(Proxy(0, b"407 Proxy Authentication Required")) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        found = failure("https://endpoint.invalid/v1/embeddings")
+    assert (found.kind, found.cause) == ("fatal", "proxy")
+    assert "407" in found.detail
+
+
+@pytest.mark.parametrize("exception", ["endpoint.invalid", ".invalid", "*"])
+def test_no_proxy_names_hosts_that_are_asked_directly(
+    exception: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _host, *more, **named: real("127.0.0.1", *more, **named)
+    )
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", exception)
+    with Loopback(dimensions=4) as server:
+        url = f"http://endpoint.invalid:{server.port}/v1/embeddings"
+        assert sent(url)[0].status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "http://[::1"),
+        ("ALL_PROXY", "ftp://user:secret@127.0.0.1"),
+        ("SSL_CERT_FILE", "/nowhere/secret.pem"),
+        ("SSL_CERT_FILE", __file__),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_an_error_with_a_next_step(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(PersonError) as caught:
+        HttpxTransport("https://endpoint.invalid/v1", concurrency=1)
+    assert name.split("_")[0] in caught.value.hint
+    assert "user:" not in str(caught.value)

@@ -89,7 +89,9 @@ class Fault:
     answer ends after `byte` bytes of body), "raw" (these bytes instead of an answer), "body"
     (this body under status 200), or a change to the right answer: "short", "extra", "shuffle",
     "no_index", "some_index", "twice", "nan", "zero", "ragged", "dims", "float64", "model",
-    "no_usage", "gzip", "gzip_cut", "bomb", "br".
+    "no_usage", "noise", "gzip", "gzip_cut", "bomb", "br". Or to how it travels: "bye" (the
+    connection is closed after it), "chunked_cut" (no last chunk), "endless" (it never ends),
+    "continue" (nothing but 100 Continue), "second" (another, wrong answer follows).
     When: request numbers `at` (from 1), each `every`-th, a random `rate`, requests that hold
     `text`, those with more than `over` inputs, between `start` and `stop` seconds of the server's
     life; all that are given must hold; `times` bounds how often.
@@ -549,6 +551,8 @@ class Loopback:
             vectors[len(vectors) // 2] = 0
         elif change == "nan":
             vectors[len(vectors) // 2, 0] = np.nan
+        elif change == "noise":
+            vectors += np.float32(1e-6)
         as_text = asked.get("encoding_format") == "base64" and self.base64 == "yes"
         rows = _base64_rows(vectors, change) if as_text else _float_rows(vectors)
         numbers: list[int | None] = list(range(len(rows)))
@@ -726,6 +730,28 @@ class _Connection(asyncio.Protocol):
                 self.transport.abort()
             case "close":
                 self.transport.close()
+            case "bye":
+                self._write(status, {**out, "connection": "close"}, body)
+                self.transport.close()
+            case "chunked_cut":
+                self.transport.write(
+                    b"HTTP/1.1 200 -\r\ntransfer-encoding: chunked\r\n\r\n8\r\n"
+                    + body[:8]
+                    + b"\r\n"
+                )
+                self.transport.close()
+            case "endless":
+                self.transport.write(b"HTTP/1.1 200 -\r\nconnection: close\r\n\r\n")
+                while not self.transport.is_closing():
+                    self.transport.write(bytes(1 << 16))
+                    await asyncio.sleep(0.001)
+            case "continue":
+                while not self.transport.is_closing():
+                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    await asyncio.sleep(0.01)
+            case "second":
+                self._write(status, out, body)
+                self._write(status, out, b'{"data":[]}')
             case "hang":
                 await asyncio.sleep(3600)
             case "raw":

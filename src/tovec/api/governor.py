@@ -3,9 +3,9 @@
 Requests are admitted first come, first served, so that a large one is never starved. Three things
 bound them: the user's own limits, never exceeded in any minute; the endpoint's, kept as a mirror
 of its own count from what each answer's headers say; and a number of requests under way, which
-doubles each round until the endpoint first objects, then grows by one a round, and shrinks by a
-third when it objects (AIMD) or by one a round while answers are slow. Source: the reliability
-notes, (a3) and (c).
+doubles each round until the endpoint first objects and then grows by one a round at most, while it
+shrinks by a third when the endpoint objects (AIMD) and by one a round where answers are slow.
+Source: the reliability notes, (a3) and (c).
 
 Clock and randomness come from outside, so that tests run hours in milliseconds. Nothing here
 suspends while a slot is free, and asyncio is imported only to wait.
@@ -29,10 +29,12 @@ START_CONCURRENCY = 8  # measured: from 4 on, a job of 40 requests takes a third
 BUDGET = 100.0  # retries that may be spent at once ...
 BUDGET_GAIN = 0.1  # ... and what each success gives back: a tenth of the requests in the long run
 MAYBE_PAID = 2  # what a retry costs whose first attempt may have been billed
+HINTS = 3  # refusals in a row after each of which the wait that is asked for is taken for true
 CIRCUIT = 5  # failures in a row after which one request probes for all
 PROBE_DELAYS = (5.0, 10.0, 20.0, 40.0, 60.0)
 GIVE_UP_AFTER = 900.0  # seconds of trouble without any success
 MAX_WAIT = 600.0  # seconds an endpoint may ask for; more is "run again later"
+GROWTH = 0.5  # requests more under way a second, at most, once the endpoint has objected
 SLOW = 2.0  # seconds: an answer faster than this is no sign of a queue at the endpoint
 FOREVER = float("inf")
 
@@ -73,6 +75,7 @@ class Governor:
         self._measured = 0  # ... to a request of about so many tokens
         self._not_before = 0.0
         self._last_cut = -FOREVER
+        self._grown = 0.0
         self._throttled_at = -FOREVER
         self._throttles = 0
         self._failures = 0
@@ -208,7 +211,9 @@ class Governor:
             self._doubling = False
             self._limit = max(min(2.0, self._limit), self._limit - 1.0 / self._limit)
             return
-        self._limit += 1.0 if self._doubling else 1.0 / self._limit
+        now, before = self._clock(), self._grown
+        self._grown = now
+        self._limit += 1.0 if self._doubling else min(1.0 / self._limit, GROWTH * (now - before))
         self._limit = min(float(self.concurrency), self._limit)
 
     def throttled(self, ticket: Ticket, rates: Rates, hint: float | None) -> float:
@@ -220,11 +225,13 @@ class Governor:
             self._throttles += 1
             self._throttled_at = now
             self._cut(now)
-        if hint is not None and self._throttles <= 1:  # the endpoint knows best, once
+        if hint is not None and self._throttles <= HINTS:
             delay = hint * (1 + self._random() / 10)
         else:
-            delay = self.backoff(self._throttles, base=2.0, cap=60.0, floor=hint)
+            late, cap = (self._throttles, 60.0) if hint is None else (self._throttles - HINTS, 30.0)
+            delay = self.backoff(late, base=2.0, cap=cap, floor=hint)
         self._learn(ticket, rates, now)
+        self._own_requests.paced = self._own_tokens.paced = True
         for mirror, amount in ((self._requests, 1.0), (self._tokens, ticket.tokens)):
             mirror.paced = mirror.paced or ticket.known
             mirror.refused(now, amount, hint or 0.0)

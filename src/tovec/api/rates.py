@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 
 MINUTE = 60.5  # seconds: requests do not all take equally long to arrive
+SECOND = 1.1  # for the same reason
 MAX_RESET = 60.0  # seconds to wait on a window that is used up; a longer reset is not believed
+FIRST = 1.0  # seconds after which what the first answers said has been borne out
 NEWS = 2.0  # seconds over which it is learned what other programs take
 
 
@@ -18,6 +20,7 @@ class OwnRate:
 
     def __init__(self, limit: float | None) -> None:
         self.limit = limit
+        self.paced = False  # no more than a second's worth in any second
         self._spent: deque[tuple[float, float]] = deque()
         self._sum = 0.0
 
@@ -29,12 +32,24 @@ class OwnRate:
             self._sum -= self._spent.popleft()[1]
         over = self._sum + min(amount, self.limit) - self.limit
         if over <= 1e-6:
-            return 0.0
+            return self._pace(now, amount) if self.paced else 0.0
         for at, spent in self._spent:
             over -= spent
             if over <= 1e-6:
                 return at + MINUTE - now
         return MINUTE
+
+    def _pace(self, now: float, amount: float) -> float:
+        """Give the seconds until so much fits into one second (endpoints that count so: #95)."""
+        assert self.limit is not None
+        room = max(self.limit / 60, amount) - amount
+        for at, spent in reversed(self._spent):
+            if at <= now - SECOND:
+                break
+            room -= spent
+            if room < -1e-6:
+                return at + SECOND - now
+        return 0.0
 
     def take(self, now: float, amount: float) -> None:
         """Count what leaves; a negative amount corrects what was counted before."""
@@ -63,7 +78,7 @@ class EndpointRate:
         self._rush = 0.0  # the same, more than that, of late
         self._drift = 0.0
         self._drift_since = 0.0
-        self._heard = 0.0
+        self._heard = self._known = 0.0
 
     def _settle(self, now: float) -> None:
         if self.limit is None:
@@ -91,11 +106,11 @@ class EndpointRate:
             self._level = min(self._level, max(amount, self.limit / 60) + spare)
         if self._level >= amount + spare - 1e-6:
             # After a pause one request asks for all: others have not paused.
-            return NEWS if spare and self._open and now - self._heard > 1.0 else 0.0
+            return NEWS if spare and self._open and now - self._heard > FIRST else 0.0
         if self._ends is not None:
             return self._ends - now
         wait = (amount + spare - self._level) / (self.limit / 60 - self._foreign / 2)
-        return min(wait, NEWS)  # and then ask again
+        return min(wait, FIRST)  # and then ask again
 
     def _spare(self, amount: float) -> float:
         """Give what must be left in a bucket for others, who may be faster than our request.
@@ -105,9 +120,15 @@ class EndpointRate:
         assert self.limit is not None
         rate = self.limit / 60
         rush = max(self._rush, self._drift / max(NEWS / 4, self._at - self._drift_since))
-        if self._ends is not None or max(rush, self._foreign) < 0.02 * rate:
+        if self._ends is not None:
             return 0.0
-        return min(max(amount, rate, rush / 2), self.limit / 4, self.limit - amount)
+        if self._at - self._known < FIRST:
+            return self.limit / 2  # what the first answers say is older than what others sent
+        # Answers that come late look like a little of that, too.
+        if rush < 2 * rate and self._foreign < 0.4 * rate:
+            return 0.0
+        most = max(amount, rate, rush / 2, 2 * self._open)
+        return min(most, self.limit / 4, self.limit - amount)
 
     def take(self, amount: float) -> None:
         """Count what leaves."""
@@ -136,6 +157,7 @@ class EndpointRate:
             return
         if self.limit is None:
             self.limit, self._at, self._drift_since = float(limit), now, now
+            self._known = now
             self._level = limit - self._open
         self._settle(now)
         self.limit, self._heard = float(limit), now
@@ -164,4 +186,6 @@ class EndpointRate:
         """Take a 429: there is room for `amount` only once `hint` seconds have passed."""
         if self.limit is not None and self._ends is None:
             self._settle(now)
-            self._level = min(self._level, amount - hint * self.limit / 60)
+            room = amount - hint * self.limit / 60
+            self._drift += max(0.0, self._level + amount - room) if hint else 0.0
+            self._level = min(self._level, room)
