@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools import completions, manpages
+from tools import completions, dependencies, manpages, reference
 
 ROOT = Path(__file__).parent.parent
 
 
 def files() -> dict[str, str]:
     """Give every generated file's text by its path in the repository."""
-    return {**completions.files(), **manpages.files()}
+    return {**completions.files(), **manpages.files(), **reference.files(), **dependencies.files()}
 
 
 def main() -> None:

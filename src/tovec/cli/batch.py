@@ -52,9 +52,9 @@ def batch(
 
     tovec batch rows.jsonl -o vectors.parquet -p openai
 
-    tovec batch rows.jsonl -o vectors.parquet --dry-run     # what will it cost?
+    tovec batch rows.jsonl -o vectors.parquet --dry-run    # what will it cost?
 
-    tovec batch rows.jsonl -o v.parquet --keep-job    # nightly: pay for changes
+    tovec batch rows.jsonl -o vectors.parquet --keep-job   # pay for changes only
     """
     if output.output is None and job.job_dir is None:
         raise UsageError("the job has no output", hint="name it with -o OUTPUT")
