@@ -5,6 +5,7 @@ Each picture is a terminal of 100 columns; what stands in it was written by the 
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from io import StringIO
@@ -55,7 +56,9 @@ def drawn(name: str, commands: list[str]) -> str:
         for command in commands:
             drawing.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             drawing.print(Text.from_ansi(shown(command, folder)), end="\n\n")
-    return drawing.export_svg(title="tovec", theme=MONOKAI, unique_id=f"tovec-{name}")
+    picture = drawing.export_svg(title="tovec", theme=MONOKAI, unique_id=f"tovec-{name}")
+    # Its fonts would be fetched from somewhere; the reader's own monospace does.
+    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.S)
 
 
 def shown(command: str, folder: str) -> str:

@@ -71,6 +71,14 @@ def test_generated_files_are_as_the_command_tree_makes_them(name):
     )
 
 
+def test_nothing_is_left_over_of_commands_that_are_gone():
+    found = {
+        path for folder in ("completions", "man") for path in (generate.ROOT / folder).rglob("*.*")
+    }
+    found = {str(path.relative_to(generate.ROOT)) for path in found if path.is_file()}
+    assert found <= set(generate.files())
+
+
 @pytest.mark.parametrize("name", SHELLS)
 def test_tovec_completion_prints_the_file(tovec, name):
     done = tovec("completion", name)
