@@ -146,3 +146,23 @@ def test_ctrl_c_ends_by_the_signal_and_says_nothing_but_what_is_needed():
         console.type("\x03")
         assert console.end() == -2
         assert b"Traceback" not in console.seen
+
+
+def test_the_bar_of_a_batch_stays_while_requests_come_and_go(tmp_path):
+    """Events that are not said at this verbosity once took the bar away until the next answer."""
+    from tests.servers.loopback import Loopback
+
+    rows = tmp_path / "rows.txt"
+    rows.write_text("".join(f"{number}\n" for number in range(20_000)))
+    with Loopback(latency=0.2, dimensions=8) as server:
+        arguments = ["batch", rows, "-o", tmp_path / "o.npy", "-m", "m", "--concurrency", "1"]
+        command = [sys.executable, "-m", "tovec", *map(str, arguments)]
+        command += ["--base-url", server.base_url]
+        with Console(command, {**os.environ, "TERM": "xterm"}) as console:
+            assert console.end() == 0
+    drawn = console.seen.split(b"\r\x1b[2K")
+    bars = [part for part in drawn if b"rows" in part and b"written" not in part]
+    assert len(bars) > 3
+    # Taken away once for each thing that is said, the summary, and not between two bars.
+    assert drawn.count(b"") <= 3
+    assert console.seen.decode().splitlines()[-1].count("20,000 rows written") == 1

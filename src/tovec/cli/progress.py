@@ -33,6 +33,8 @@ class Watch:
 
     def __init__(self, reporter: Reporter, display: Display | None) -> None:
         self._reporter, self._display = reporter, display
+        # Only what is really said may take the bar away: most events are not.
+        reporter.before = self.clear
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
@@ -40,7 +42,6 @@ class Watch:
             if self._display is not None:
                 self._display.show(event)
             return
-        self.clear()
         self._reporter.event(event)
 
     def clear(self) -> None:

@@ -25,6 +25,7 @@ class Reporter:
         self.verbosity = verbosity
         self.json = json
         self._blot: list[Callable[[str], str]] = []
+        self.before: Callable[[], None] = lambda: None  # called before each line that is written
 
     def hide(self, blot: Callable[[str], str]) -> None:
         """Pass everything said from now on through `blot`, which takes a secret out of a text."""
@@ -101,6 +102,7 @@ class Reporter:
         stream = sys.stderr
         if stream is None or stream.closed:
             return
+        self.before()
         try:
             stream.write(encodable(line, stream) + "\n")
             stream.flush()
