@@ -176,10 +176,24 @@ def test_a_request_carries_what_was_chosen_and_nothing_else() -> None:
         Fault("body", at=[2], body={"error": {"message": "busy", "code": 503}}),
         Fault("body", at=[2], body={"data": None}),
         Fault("status", status=204, at=[2], body=b""),
+        Fault("status", status=206, at=[2], body={"data": []}),
+        Fault("status", status=299, at=[2]),
+        Fault("status", status=425, at=[2]),
+        Fault("status", status=520, at=[2], body=b"<html><title>Unknown error</title>"),
+        Fault("status", status=529, every=5),
+        Fault("status", status=600, at=[2]),
+        Fault("status", status=999, at=[2]),
+        Fault("chunked_cut", at=[2]),
+        Fault("second", every=3),
+        Fault("bye"),
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.every or fault.at}",
 )
 def test_a_passing_fault_costs_no_row_and_wrongs_none(fault: Fault) -> None:
+    """#9 #10 #13 #15 #29 #30 #31 #32 #33 #34 #35 #37 #39 #40 #41 #54 #58 #64 #65 #68 #71 #72
+
+    And #11 #14 #21 #26.
+    """
     with serving(faults=[fault]) as server:
         embed(server).check()
 
@@ -200,6 +214,7 @@ def test_a_passing_fault_costs_no_row_and_wrongs_none(fault: Fault) -> None:
 def test_one_text_that_breaks_the_server_is_found_and_the_others_go_on(
     fault: Fault, concurrency: int
 ) -> None:
+    """#59 #67 #69 #75 #76"""
     with serving(faults=[fault]) as server:
         run = embed(server, concurrency=concurrency)
     run.check(refused=[33])
@@ -208,6 +223,7 @@ def test_one_text_that_breaks_the_server_is_found_and_the_others_go_on(
 
 
 def test_two_bad_texts_in_one_request_are_both_found() -> None:
+    """#59"""
     faults = [Fault("status", status=400, text=f"text {i}") for i in ("033", "038")]
     with serving(faults=faults) as server:
         run = embed(server)
@@ -226,6 +242,7 @@ def test_two_bad_texts_in_one_request_are_both_found() -> None:
 def test_a_limit_is_learned_from_a_refusal_and_kept(
     limits: dict[str, int], learned: Limits | None
 ) -> None:
+    """#60 #66"""
     with serving(**limits) as server:
         run = embed(server)
     run.check()
@@ -239,6 +256,7 @@ def test_a_limit_is_learned_from_a_refusal_and_kept(
 
 @pytest.mark.parametrize("base64_", ["refuse", "ignore"])
 def test_an_endpoint_without_base64_is_asked_in_another_way(base64_: str) -> None:
+    """#42 #67"""
     with serving(base64=base64_) as server:
         run = embed(server)
     run.check()
@@ -254,6 +272,7 @@ def test_an_encoding_that_the_user_insists_on_is_not_given_up() -> None:
 
 
 def test_base64_of_float64_is_noticed_and_read_right() -> None:
+    """#44"""
     with serving(faults=[Fault("float64")]) as server:
         run = embed(server)
     run.check()
@@ -280,6 +299,7 @@ def test_a_model_with_fewer_dimensions_than_asked_is_an_error() -> None:
 
 
 def test_a_model_that_changes_in_mid_job_stops_it() -> None:
+    """#46 #77"""
     with (
         serving(faults=[Fault("model", at=[6])]) as server,
         pytest.raises(PersonError, match="another-model"),
@@ -302,6 +322,7 @@ def test_a_model_that_changes_in_mid_job_stops_it() -> None:
     ],
 )
 def test_what_needs_a_person_is_asked_once_and_stops(status: int, body: Any, words: str) -> None:
+    """#62 #63 #73 #74 #88"""
     fault = Fault("status", status=status, body=body, headers={"location": "http://127.0.0.1:1/"})
     with (
         serving(faults=[fault]) as server,
@@ -314,11 +335,13 @@ def test_what_needs_a_person_is_asked_once_and_stops(status: int, body: Any, wor
 
 
 def test_a_key_refused_after_successes_gets_one_more_chance() -> None:
+    """#62"""
     with serving(faults=[Fault("status", status=401, at=[5])]) as server:
         embed(server, concurrency=1).check()
 
 
 def test_redirects_are_never_followed_with_key_or_text() -> None:
+    """#57 #174"""
     with serving() as elsewhere:
         to = f"{elsewhere.base_url}/embeddings"
         for status in (301, 302, 303, 307, 308):
@@ -329,6 +352,7 @@ def test_redirects_are_never_followed_with_key_or_text() -> None:
 
 
 def test_the_key_appears_nowhere_though_the_server_repeats_it() -> None:
+    """#171"""
     shown: list[str] = []
     leak = {"error": {"message": f"bad {KEY}", "type": KEY, "code": KEY, "param": KEY}}
     coded = base64.b64encode(KEY.encode()).decode()
@@ -355,6 +379,7 @@ def test_the_key_appears_nowhere_though_the_server_repeats_it() -> None:
 
 
 def test_an_endpoint_that_is_not_there_is_tried_three_times() -> None:
+    """#1"""
     with serving() as server:
         pass
     events: list[Event] = []
@@ -366,6 +391,7 @@ def test_an_endpoint_that_is_not_there_is_tried_three_times() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 2, 16])
 def test_an_outage_in_mid_job_loses_no_row(concurrency: int) -> None:
+    """#2 #71"""
     # Longer than the attempts of any one request, in two kinds that look like a poisonous text.
     faults = [Fault("reset", at=range(5, 21)), Fault("status", status=503, at=range(21, 30))]
     with serving(faults=faults) as server:
@@ -376,6 +402,7 @@ def test_an_outage_in_mid_job_loses_no_row(concurrency: int) -> None:
 
 
 def test_a_server_that_trickles_is_cut_off_at_the_deadline() -> None:
+    """#17"""
     with serving(faults=[Fault("trickle", at=[1], seconds=0.05)]) as server:
         run = embed(server, texts=TEXTS[:8], timeout=0.4)
     assert [(one.cause, one.maybe_paid) for one in run.of(Retried)] == [("timeout", True)]
@@ -383,6 +410,7 @@ def test_a_server_that_trickles_is_cut_off_at_the_deadline() -> None:
 
 
 def test_a_server_that_never_answers_ends_in_run_again_later() -> None:
+    """#16"""
     with serving(faults=[Fault("hang")]) as server, pytest.raises(LaterError, match="4 attempts"):
         embed(server, texts=TEXTS[:1], timeout=0.1)
     assert len(server.ledger.entries) == 4
@@ -390,6 +418,7 @@ def test_a_server_that_never_answers_ends_in_run_again_later() -> None:
 
 @pytest.mark.parametrize("kind", ["bomb", "br"])
 def test_an_answer_no_endpoint_gives_is_given_up_after_two(kind: str) -> None:
+    """#53"""
     with (
         serving(faults=[Fault(kind)]) as server,
         pytest.raises(PersonError, match="cannot be used"),
@@ -399,12 +428,14 @@ def test_an_answer_no_endpoint_gives_is_given_up_after_two(kind: str) -> None:
 
 
 def test_an_html_page_under_200_is_a_wrong_address_not_a_bad_day() -> None:
+    """#25"""
     fault = Fault("body", body=b"<html><title>Log in</title></html>")
     with serving(faults=[fault]) as server, pytest.raises(PersonError, match="HTML"):
         embed(server, texts=TEXTS[:1])
 
 
 def test_a_wait_longer_than_ten_minutes_is_not_waited_for() -> None:
+    """#82 #83 #90"""
     for fault in (
         Fault("status", status=429, headers={"retry-after": "86400"}),
         Fault("status", status=429, body={"error": {"message": "try again in 7h"}}),
@@ -421,6 +452,7 @@ def test_no_retries_means_none() -> None:
 
 
 def test_settings_that_no_input_can_meet_stop_before_all_inputs_are_refused() -> None:
+    """#59"""
     with (
         serving(faults=[Fault("status", status=400)]) as server,
         pytest.raises(PersonError, match="nothing that was sent is accepted"),
@@ -519,3 +551,70 @@ def test_no_event_loop_and_no_http_library_is_imported_for_an_in_process_client(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_input_that_is_too_long_is_refused_alone() -> None:
+    """#61"""
+    texts = [*TEXTS[:20], "x" * 200, *TEXTS[21:24]]
+    with serving(item_tokens=20) as server:
+        run = embed(server, texts=texts)
+    refused = [(n, i) for n, answer in enumerate(run.answers) for i, _ in answer.refused]
+    assert refused == [(2, 4)]
+    assert "maximum input length" in run.answers[2].refused[0][1]
+
+
+def test_an_input_larger_than_a_minutes_tokens_is_refused_and_not_waited_for() -> None:
+    """#91: the limit is learned from headers; no request could ever hold it."""
+    texts = [*TEXTS[:20], "x" * 4_000, *TEXTS[21:24]]
+    with serving(tpm=500) as server:
+        run = Run()
+        known = Provider(name="loopback", base_url=server.base_url)
+        where = Endpoint(known, f"{server.base_url}/embeddings", None, "m")
+
+        async def work() -> None:
+            client = Client(where, HttpxTransport(where.url, concurrency=1), Governor())
+            for i in range(0, 24, 8):
+                part = texts[i : i + 8]
+                tokens = sum(-(-len(text) // 4) for text in part)
+                run.answers.append(await client.embed(Request(part, tokens)))
+            await client.close()
+
+        asyncio.run(work())
+    assert [i for i, _ in run.answers[2].refused] == [4]
+    assert "more than a minute has room for" in run.answers[2].refused[0][1]
+    assert server.ledger.statuses == {200: 5}  # two whole ones; halves without the large one
+
+
+def test_a_429_about_size_is_met_with_smaller_requests_and_no_pause() -> None:
+    """#91"""
+    words = "Request too large for m on tokens per min (TPM): Limit 10, Requested 16."
+    fault = Fault("status", status=429, over=4, body={"error": {"message": words}})
+    with serving(faults=[fault]) as server:
+        run = embed(server)
+    run.check()
+    assert run.client.limits.tokens == 10
+    assert server.ledger.statuses[429] <= 8  # those that left before the first refusal
+    assert not run.of(Retried)
+
+
+def test_an_answer_that_differs_on_a_second_attempt_is_taken_whole() -> None:
+    """#78: never a mixture of two answers."""
+    faults = [Fault("cut", at=[1], byte=400), Fault("noise")]
+    with serving(faults=faults) as server:
+        run = embed(server, texts=TEXTS[:8])
+    assert np.array_equal(run.answers[0].vectors, TRUTH[:8] + np.float32(1e-6))
+    assert len(run.answers) == 1
+
+
+def test_what_may_have_been_paid_twice_is_said_with_its_tokens() -> None:
+    faults = [
+        Fault("reset", at=[2]),
+        Fault("status", status=503, at=[3]),
+        Fault("status", status=500, text="text 033"),
+    ]
+    with serving(faults=faults) as server:
+        run = embed(server, concurrency=1)
+    retried = [(one.cause, one.maybe_paid, one.tokens) for one in run.of(Retried)]
+    assert ("503", False, 16) in retried
+    assert any(maybe and tokens == 16 for _, maybe, tokens in retried)
+    assert all(split.maybe_paid and split.tokens for split in run.of(Split))

@@ -43,6 +43,7 @@ def said(message: str = "", **more: Any) -> dict[str, Any]:
 def test_a_status_means_what_the_table_says(
     status: int, action: Action, attempts: int, then: Action | None
 ) -> None:
+    """#57 #58 #59 #62 #63 #64 #65 #66 #67 #68 #71 #72 #73 #74"""
     rule = refusal(status, said("no")).rule
     assert (rule.action, rule.attempts) == (action, attempts)
     assert then is None or rule.then is then
@@ -107,6 +108,7 @@ def test_what_may_have_been_paid_is_said_so() -> None:
 def test_the_words_decide_where_the_status_is_not_enough(
     status: int, body: object, action: Action
 ) -> None:
+    """#60 #61 #63 #88 #89 #91"""
     assert refusal(status, body).rule.action is action
 
 
@@ -136,11 +138,13 @@ def test_the_words_decide_where_the_status_is_not_enough(
 def test_each_endpoints_error_shape_is_understood(
     body: Any, message: str, code: str, kind: str, param: str
 ) -> None:
+    """#36"""
     found = refusal(400, body)
     assert (found.message, found.code, found.kind, found.param) == (message, code, kind, param)
 
 
 def test_a_huge_error_is_shortened() -> None:
+    """#36 #184"""
     for body in (said("x" * 10_000_000), b"x" * 10_000_000, ["x" * 10_000_000]):
         assert len(refusal(500, body).message) <= 512
 
@@ -151,6 +155,7 @@ def test_an_error_names_status_type_message_and_request() -> None:
 
 
 def test_the_endpoint_may_say_itself_whether_trying_again_helps() -> None:
+    """#75"""
     assert refusal(500, said("x"), x_should_retry="false").rule.action is Action.ISOLATE
     assert refusal(525, said("x"), x_should_retry="false").rule.action is Action.PERSON
     again = refusal(400, said("x"), x_should_retry="true").rule

@@ -191,6 +191,8 @@ def test_programs_that_share_a_limit_do_not_fight(programs: int, refused: float)
 
 
 def test_a_hint_stops_everybody_for_as_long_and_no_longer() -> None:
+    """#79"""
+
     async def work(clock: Clock) -> list[float]:
         one = governor(clock)
         ticket = await one.admit(1)
@@ -217,6 +219,8 @@ def test_one_burst_of_refusals_is_one_lesson() -> None:
 
 
 def test_an_endpoint_that_only_throttles_is_asked_less_than_sixty_times_in_a_quarter_hour() -> None:
+    """#94"""
+
     async def work(clock: Clock) -> int:
         one, asked = governor(clock, concurrency=64), 0
 
@@ -237,6 +241,8 @@ def test_an_endpoint_that_only_throttles_is_asked_less_than_sixty_times_in_a_qua
 
 
 def test_a_dead_endpoint_is_probed_by_one_request_and_not_flooded_on_return() -> None:
+    """#2"""
+
     async def work(clock: Clock) -> list[tuple[float, bool, int]]:
         one, log = governor(clock), list[tuple[float, bool, int]]()
 
@@ -333,6 +339,7 @@ def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
 
 @pytest.mark.parametrize("used", ["remaining_tokens", "remaining_requests"])
 def test_nothing_left_and_no_limit_named_means_waiting_for_the_reset(used: str) -> None:
+    """#86"""
     reset = used.replace("remaining", "reset")
 
     async def work(clock: Clock) -> float:

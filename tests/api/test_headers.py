@@ -37,6 +37,7 @@ DATE = "Tue, 14 Nov 2023 22:13:20 GMT"  # NOW
     ],
 )
 def test_a_duration_is_read_whole_or_not_at_all(text: str | None, seconds: float | None) -> None:
+    """#85"""
     assert headers.duration(text, NOW) == pytest.approx(seconds)
 
 
@@ -66,6 +67,7 @@ def test_a_duration_is_read_whole_or_not_at_all(text: str | None, seconds: float
 def test_retry_after_is_seconds_or_a_date_and_milliseconds_win(
     given: dict[str, str], seconds: float | None
 ) -> None:
+    """#80 #81 #82"""
     assert headers.retry_after(given, NOW) == pytest.approx(seconds)
 
 
@@ -82,10 +84,12 @@ def test_retry_after_is_seconds_or_a_date_and_milliseconds_win(
     ],
 )
 def test_a_wait_that_stands_only_in_the_words_is_found(message: str, seconds: float | None) -> None:
+    """#90"""
     assert headers.wait_in(message) == pytest.approx(seconds)
 
 
 def test_rates_that_lie_or_are_missing_are_as_if_not_said() -> None:
+    """#87"""
     said = {
         "x-ratelimit-limit-requests": "0",
         "x-ratelimit-remaining-requests": "-5",
