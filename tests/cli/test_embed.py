@@ -433,6 +433,20 @@ def test_every_failure_that_passes_is_retried_and_no_row_is_wrong(tovec, jsonl):
     found = np.array([row["embedding"] for row in rows_of(done.stdout)], np.float32)
     assert np.array_equal(found, vectors_for([f"text {i}" for i in range(2500)], 16))
     assert b"429" in done.stderr and b"500" in done.stderr
+    assert b"info: sent again: 1 x " in done.stderr
+    assert b"tokens, may have been billed twice" in done.stderr
+
+
+def test_an_endpoint_that_stays_broken_is_given_up_in_the_time_that_is_asked_for(tovec, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("give_up_after = 900")
+    with Loopback(faults=[Fault("reset")]) as server:
+        address = ("--base-url", server.base_url, "-m", "m", "--config", config)
+        done = tovec("embed", "hi", *address, "--give-up-after", "0.5")
+    assert done.returncode == 4
+    assert b"no success for too long" in done.stderr
+    assert b"may have been billed twice" in done.stderr
+    assert len(server.ledger.entries) <= 3
 
 
 def test_a_row_that_the_endpoint_refuses_is_found_and_the_others_are_kept(tovec, jsonl):
