@@ -116,10 +116,11 @@ def judged(
     """Judge a run against a rate limit: its time, its refusals, its rows."""
     report = server.report()
     requests, refused = report["requests"], report["statuses"].get("429", 0)
+    times = report["times"]
     said = (
         f"{seconds:.2f} s, least {least:.2f} s: x{seconds / least:.3f}, +{seconds - least:.2f} s; "
-        f"{requests} requests, {refused} x 429; wrong rows {wrong}, paid twice "
-        f"{report['paid_twice']}"
+        f"first request to last {times[-1] - times[0]:.2f} s; {requests} requests, "
+        f"{refused} x 429; wrong rows {wrong}, paid twice {report['paid_twice']}"
     )
     good = seconds <= most and refused <= share * requests and not wrong
     return Outcome(said, good and not report["paid_twice"])

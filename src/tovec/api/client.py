@@ -40,6 +40,7 @@ from tovec.records import Answer, Inputs, Limits, Request, Usage
 START_ATTEMPTS = 3  # connections tried before anything has worked
 FIRST_REFUSED = 3  # refused before any success: it is the settings, not the inputs
 MOST_SPLITS = 200  # to find single bad inputs, or a twentieth of all requests
+MOST_KNOWN = 100  # kinds of failures that are remembered as passing
 KEY_SECONDS = 5.0  # until a key is known to all of an endpoint's machines
 FIRST_CAP = 64 << 20  # bytes of an answer, while the vectors' dimensions are not known ...
 FIRST_WIDTH = 4096  # ... or as many as this takes
@@ -85,14 +86,14 @@ class _Attempts:
         self.encoding: str | None = None  # asked for last
         self.resized = False  # whether dimensions were asked for last
         self.stretch = 1.0  # of the deadline
-        self._last: object = None
+        self.last: object = None  # failure
         self._equal = 0
 
-    def same_again(self, fingerprint: object) -> bool:
-        """Count equal failures in a row; say whether this was at least the second."""
-        self._equal = self._equal + 1 if fingerprint == self._last else 1
-        self._last = fingerprint
-        return self._equal >= 2
+    def equal(self, fingerprint: object) -> int:
+        """Give how many failures in a row were equal, this one among them."""
+        self._equal = self._equal + 1 if fingerprint == self.last else 1
+        self.last = fingerprint
+        return self._equal
 
 
 class Client:
@@ -139,6 +140,7 @@ class Client:
         self._width = 0  # dimensions as they are received
         self._doubles = False  # whether base64 holds float64 (fault 44)
         self._noted: set[str] = set()
+        self._passing: set[object] = set()  # failures after which trying again has helped
         self._ask_dimensions = endpoint.provider.dimensions_field is not None
         provider = endpoint.provider
         self._encodings: list[str | None] = [None, "float"]
@@ -222,6 +224,8 @@ class Client:
                 if reply.status == 200 and not wire.error_of(reply.body):
                     decoded = wire.decode(reply.body, len(request))
                     vectors = await self._undoubled(decoded.vectors, request)
+                    if attempts.last is not None and len(self._passing) < MOST_KNOWN:
+                        self._passing.add(attempts.last)
                     answer = self._believed(decoded._replace(vectors=vectors), reply, request,
                                             ticket, seconds)  # fmt: skip
                     return await self._kept(request, answer)
@@ -460,8 +464,7 @@ class Client:
     ) -> float:
         self._governor.failed(ticket, cost=MAYBE_PAID)
         rule = FOREIGN if bad.foreign else BAD_ANSWER
-        # Its second time is its last in any case, so that "equal" has nothing to add.
-        return await self._again(request, attempts, rule, "bad answer", str(bad), object())
+        return await self._again(request, attempts, rule, "bad answer", str(bad), "bad answer")
 
     async def _again(
         self,
@@ -478,7 +481,9 @@ class Client:
         moving = attempts.seen is not None and self._successes > attempts.seen
         attempts.seen = self._successes
         attempts.spent += 1
-        same = attempts.same_again(fingerprint) and len(request) > 1
+        # A failure that others have overcome by trying again is by chance, not by an input.
+        enough = 3 if fingerprint in self._passing else 2
+        same = attempts.equal(fingerprint) >= enough and len(request) > 1
         if asked is not None and asked > self._governor.longest_wait:
             raise self._later(f"the endpoint asks to wait {asked:,.0f} s: {detail}")
         if self._governor.exhausted():
