@@ -224,21 +224,12 @@ def test_a_certificate_named_by_the_environment_is_trusted(
 def test_https_to_a_port_that_does_not_speak_it_needs_a_person() -> None:
     """#7"""
 
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
+    def plain(guest: socket.socket) -> None:
+        guest.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        heard_out(guest)
 
-    async def work() -> TransportFailure:
-        listening = await asyncio.start_server(answer, "127.0.0.1", 0)
-        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-        transport = HttpxTransport(url, concurrency=1)
-        async with listening:
-            with pytest.raises(TransportFailure) as caught:
-                await transport.send(call(url))
-        await transport.close()
-        return caught.value
-
-    found = asyncio.run(work())
+    with listening(plain) as port:
+        found = failure(f"https://127.0.0.1:{port}/v1")
     assert (found.kind, found.cause) == ("fatal", "tls")
 
 
