@@ -150,20 +150,18 @@ def block(
 
 def _texts(batch: pa.RecordBatch, field: TextField) -> tuple[list[str], dict[int, tuple[str, str]]]:
     """Give the texts of the rows that have one, and of the others kind and reason."""
-    texts: list[str] = []
     bad: dict[int, tuple[str, str]] = {}
     if not len(batch):  # an empty file has no columns
-        return texts, bad
-    columns = {name: batch.column(name).to_pylist() for name in field.names}
-    only = columns[field.names[0]] if field.single is not None else None
-    for i in range(len(batch)):
-        if only is not None:
-            text = only[i]
-            if text and not text.isspace():
-                texts.append(text)
-                continue
+        return [], bad
+    columns = [batch.column(name).to_numpy(zero_copy_only=False).tolist() for name in field.names]
+    if field.single is not None:
+        texts = [text for text in columns[0] if text and not text.isspace()]
+        if len(texts) == len(batch):
+            return texts, bad
+    texts = []
+    for i, row in enumerate(zip(*columns, strict=True)):
         try:
-            texts.append(field({name: column[i] for name, column in columns.items()}))
+            texts.append(field(dict(zip(field.names, row, strict=True))))
         except ValueError as error:
             bad[i] = error.args
     return texts, bad

@@ -34,25 +34,28 @@ def records(parts: Iterator[bytes], delimiter: bytes, broken: Broken) -> Iterato
 
     Raises what `broken(what came before, reason)` gives for a record that does not end.
     """
-    held = b""
-    enough = 0  # bytes from which another look for a record's end is worth its time
+    held: list[bytes] = []
+    size = enough = 0  # `enough`: bytes from which another look for a record's end is worth it
     for part in parts:
-        held += part
-        if len(held) < enough:
+        held.append(part)
+        size += len(part)
+        if size < enough:
             continue
-        cut, opened = _last_end(held, delimiter)
+        data = b"".join(held)
+        cut, _ = _last_end(data, delimiter)
         if cut:
-            yield held[:cut]
-            held, enough = held[cut:], 0
-        elif len(held) > MAX_RECORD:
+            yield data[:cut]
+            held, size, enough = [data[cut:]], size - cut, 0
+        elif size > MAX_RECORD:
             raise broken(b"", f"the record is longer than {MAX_RECORD >> 20} MiB")
         else:
-            enough = 2 * len(held)
-    if held:
-        _, opened = _last_end(held, delimiter)
+            held, enough = [data], 2 * size
+    if size:
+        data = b"".join(held)
+        _, opened = _last_end(data, delimiter)
         if opened is not None:
-            raise broken(held[:opened], "a quoted field begins here and is never closed")
-        yield held
+            raise broken(data[:opened], "a quoted field begins here and is never closed")
+        yield data
 
 
 def _last_end(data: bytes, delimiter: bytes) -> tuple[int, int | None]:

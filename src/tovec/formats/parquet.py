@@ -29,7 +29,7 @@ from tovec.records import Block, Rows
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 65_536
 BATCH_BYTES = 4 << 20  # of rows read at once
-BATCH_ROWS = 16 * arrow.BLOCK_ROWS
+BATCH_ROWS = 8 * arrow.BLOCK_ROWS
 PAGES_BYTES = 1 << 20  # of a column chunk read at once
 
 
@@ -67,7 +67,7 @@ def _blocks(file: Any, path: str, options: ReadOptions, first: int) -> Iterator[
     columns = arrow.needed(options, schema.names, path)
     arrow.texts_only(schema, field.names, path)
     rows = 0
-    for batch in file.iter_batches(_batch_rows(file.metadata), columns=columns):
+    for batch in file.iter_batches(_batch_rows(file.metadata), columns=columns, use_threads=False):
         for start in range(0, len(batch), arrow.BLOCK_ROWS):
             some = batch.slice(start, arrow.BLOCK_ROWS)
             places = np.arange(rows, rows + len(some))

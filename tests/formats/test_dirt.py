@@ -1,0 +1,133 @@
+"""Dirt of the real world, format by format: read as meant, or named; never dropped in silence."""
+
+import codecs
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.formats.reading import as_json, problems, read_bytes, texts
+
+from tovec.errors import InputError
+
+LINE_FORMATS = ["lines", "jsonl", "csv", "tsv"]
+
+
+def written(form: str, *rows: str, end: str = "\n") -> bytes:
+    """Give texts in a format."""
+    match form:
+        case "jsonl":
+            lines = [json.dumps({"text": text}, ensure_ascii=False) for text in rows]
+        case "lines":
+            lines = list(rows)
+        case _:
+            lines = ["text", *('"' + text.replace('"', '""') + '"' for text in rows)]
+    return "".join(line + end for line in lines).encode()
+
+
+@pytest.mark.parametrize("form", LINE_FORMATS)
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_marks_and_line_ends_are_no_text(form, mark, end):
+    data = mark + written(form, "one", "naïve", end=end)
+    assert texts(read_bytes(data, format=form)) == ["one", "naïve"]
+
+
+@pytest.mark.parametrize("form", LINE_FORMATS)
+def test_a_last_line_needs_no_end(form):
+    assert texts(read_bytes(written(form, "one", "two")[:-1], format=form)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("form", LINE_FORMATS)
+def test_nul_bytes_are_text(form):
+    assert texts(read_bytes(written(form, "a\0b"), format=form)) == ["a\0b"] or form == "jsonl"
+    assert texts(read_bytes(b'{"text":"a\\u0000b"}', format="jsonl")) == ["a\0b"]
+
+
+def test_a_nul_byte_in_json_is_named():
+    (block,) = read_bytes(b'{"text":"a\0b"}\n', format="jsonl")
+    assert block.problems[0].kind == "syntax"
+
+
+@pytest.mark.parametrize("form", LINE_FORMATS)
+def test_blank_lines_are_counted(form):
+    data = written(form, "one") + b"\n \n" * (form in ("lines", "jsonl")) + b"\n\n"
+    blocks = read_bytes(data + written(form, "two").removeprefix(b"text\n"), format=form)
+    assert texts(blocks) == ["one", "two"]
+    assert sum(block.blank for block in blocks) == data.count(b"\n") - 1 - (form[1:] == "sv")
+
+
+@pytest.mark.parametrize("form", LINE_FORMATS)
+@pytest.mark.parametrize(
+    ("name", "text"), [("latin-1", "naïve"), ("cp1252", "€"), ("shift-jis", "日本")]
+)
+def test_another_encoding_is_read_where_it_is_named(form, name, text):
+    data = written(form, text).decode().encode(name)
+    assert texts(read_bytes(data, format=form, encoding=name)) == [text]
+    try:
+        found = read_bytes(data, format=form)
+    except InputError as error:
+        assert "line " in error.where and "byte " in error.where and "--encoding" in error.hint
+    else:
+        assert [kind for kind, *_ in problems(found)] == ["encoding"]
+
+
+@pytest.mark.parametrize("form", LINE_FORMATS)
+def test_bytes_that_are_not_text_are_replaced_where_asked_for(form):
+    data = written(form, "aXb").replace(b"X", b"\xff")
+    assert texts(read_bytes(data, format=form, encoding_errors="replace")) == ["a\ufffdb"]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ('{"text": "cut', "syntax"),
+        ('{"text": "x"', "syntax"),
+        ('{"text": "a\\ud800"}', "encoding"),
+        ('{"text": "x", "other": "\\udfff"}', "encoding"),
+        ('{"title": "x"}', "missing"),
+        ('{"text": null}', "type"),
+        ('{"text": 1.5}', "type"),
+        ('{"text": {"a": 1}}', "type"),
+        ('{"text": ""}', "empty"),
+    ],
+)
+def test_a_bad_last_line_is_a_problem_and_those_before_it_are_read(line, kind):
+    blocks = read_bytes(b'{"text":"a"}\n' + line.encode(), format="jsonl")
+    assert texts(blocks) == ["a"]
+    assert problems(blocks) == [(kind, 2, 1)]
+
+
+@pytest.mark.parametrize("form", LINE_FORMATS)
+def test_a_line_of_a_hundred_megabytes_is_read_whole(form):
+    text = "x" * 100_000_000
+    (found, last) = texts(read_bytes(written(form, text, "last"), format=form))
+    assert found == text
+    assert last == "last"
+
+
+@pytest.mark.parametrize("form", ["lines", "jsonl", "tokens"])
+def test_a_line_that_is_too_long_is_a_problem_and_the_next_is_read(form, monkeypatch):
+    monkeypatch.setattr(f"tovec.formats.{form}.MAX_RECORD", 1000)
+    long, short = ("[1]" + " " * 1000, "[2]") if form == "tokens" else ("x" * 1001, "short")
+    data = f"{long}\n{short}\n".encode() if form == "tokens" else written(form, long, short)
+    blocks = read_bytes(data, format=form)
+    assert len(texts(blocks)) == 1
+    assert problems(blocks) == [("size", 1, 0)]
+
+
+plain = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff")).filter(
+    str.strip
+)
+
+
+@given(st.lists(plain, max_size=20), st.sampled_from(LINE_FORMATS))
+def test_any_file_gives_each_row_once_in_order_with_its_values_unchanged(rows, form):
+    if form == "lines":
+        rows = [row for row in (text.replace("\n", " ") for text in rows) if row.strip()]
+    blocks = read_bytes(written(form, *rows), format=form)
+    assert texts(blocks) == rows
+    assert [row["text"] for row in as_json(blocks)] == rows
+    assert [i for block in blocks for i in block.index] == list(range(len(rows)))
+    again = [row for block in blocks for row in block.rows.arrow(["text"])["text"].to_pylist()]
+    assert again == rows
