@@ -304,3 +304,13 @@ def test_rows_that_a_job_cannot_read_are_set_aside_with_their_bytes(tovec, tmp_p
     assert [(row["text"], row["n"]) for row in rows_of(target.read_bytes())] == [("a", 1), ("d", 4)]
     rejects = rows_of((tmp_path / "out.jsonl.rejects.jsonl").read_bytes())
     assert [row["line"] for row in rejects] == [3, 4]
+
+
+@pytest.mark.parametrize("command", [["embed", "-f", "."], ["batch", "."]])
+def test_an_output_among_its_inputs_can_be_made_again(tovec, tmp_path, command):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    for _ in range(2):
+        options = ["-p", "local", "-o", "a.parquet", "--force"]
+        done = tovec(*command, *options, cwd=tmp_path)
+        assert done.returncode == 0
+        assert pq.read_table(tmp_path / "a.parquet")["text"].to_pylist() == ["one", "two"]

@@ -149,3 +149,12 @@ def test_nul_separates_plain_texts_only():
 def test_an_unknown_format_is_named():
     with pytest.raises(UsageError, match="xlsx"):
         read_bytes(b"", format="xlsx")
+
+
+def test_what_a_run_writes_is_none_of_its_input(tmp_path):
+    for name in ("a.txt", "out", "out.json", "out.tovec/log", "out.txt", "outer.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\n")
+    options = {"format": "lines", "ours": (str(tmp_path / "out"),)}
+    assert texts(read_files(tmp_path, **options)) == ["a.txt", "out.txt", "outer.txt"]
+    assert texts(read_files(tmp_path / "out", **options)) == ["out"]

@@ -32,7 +32,7 @@ def read(
     from tovec.formats import source
 
     first = 0
-    for path in (file for one in paths for file in source.files(one, options.glob)):
+    for path in (file for one in paths for file in source.files(one, options.glob, options.ours)):
         following = first
         for block in _reader(path, options)(path, options, first, stdin):
             ends = [*block.index[-1:], *(problem.index for problem in block.problems[-1:])]

@@ -29,6 +29,7 @@ class ReadOptions(NamedTuple):
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
     glob: str | None = None  # of a directory, the files that are read
+    ours: tuple[str, ...] = ()  # outputs, which are not read where a directory holds them
     columns: tuple[str, ...] | None = None  # the output's; what else is not needed is not read
     csv_types: str = "auto"  # or "text"
     delimiter: str | None = None  # of CSV and TSV; None is a comma and a tab

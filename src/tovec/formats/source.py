@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from io import BufferedIOBase, BufferedReader, FileIO, RawIOBase
 from pathlib import Path
@@ -12,6 +13,7 @@ from tovec.errors import FileError, InputError
 CHUNK = 1 << 20
 STDIN = "-"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_BESIDE = (".json", ".ids.jsonl", ".tovec", ".rejects.jsonl")  # an output's own side files
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -86,19 +88,23 @@ def chunks(path: str, stdin: RawIOBase | None = None) -> Iterator[bytes]:
             raise
 
 
-def files(path: str, glob: str | None) -> Iterator[str]:
+def files(path: str, glob: str | None = None, ours: Sequence[str] = ()) -> Iterator[str]:
     """Give a directory's files, below it at any depth, in the order of their paths.
 
     Hidden files and directories (a name that begins with a dot) are left out, links to directories
     are not followed. `glob` chooses among them: by name, or, if it has a slash, by the path below
-    the directory. Anything but a directory is given as it is.
+    the directory. A path in `ours`, what is below it and the files that tovec writes beside it are
+    left out: an output is no input of its own. Anything but a directory is given as it is.
     Raises InputError when a directory has no such file.
     """
     if path == STDIN or not Path(path).is_dir():
         yield path
         return
     found = False
+    outputs = [os.path.realpath(one) for one in ours]
     for one in _walked(Path(path)):
+        if outputs and _is_ours(os.path.realpath(one), outputs):
+            continue
         below = one.relative_to(path)
         if glob is None or fnmatchcase(str(below) if "/" in glob else one.name, glob):
             found = True
@@ -106,6 +112,11 @@ def files(path: str, glob: str | None) -> Iterator[str]:
     if not found:
         what = "has no files" if glob is None else f"has no file like {glob}"
         raise InputError(f"the directory {what}", where=path, hint="hidden files are left out")
+
+
+def _is_ours(path: str, outputs: Sequence[str]) -> bool:
+    rests = (path[len(one) :] for one in outputs if path.startswith(one))
+    return any(rest.partition("/")[0] in ("", *_BESIDE) for rest in rests)
 
 
 def _walked(directory: Path) -> Iterator[Path]:

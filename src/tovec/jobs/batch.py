@@ -72,6 +72,12 @@ class Batch(NamedTuple):
         """Give where rejected rows go."""
         return self.rejects or self.output.rstrip("/") + ".rejects.jsonl"
 
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """Give the paths that the job writes to; they are no input where a directory is read."""
+        written = (self.output.rstrip("/"), self.directory, self.rejects_path, self.stats)
+        return tuple(path for path in written if path not in (None, STDIN))
+
 
 def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = None) -> Report:
     """Do the job, or what is left of it; give what was done.
@@ -194,7 +200,8 @@ class _Run:
     def _blocks(self) -> Iterator[Block]:
         stdin = FileIO(self._job.spool) if STDIN in self._paths else None
         try:
-            yield from formats.read(self._paths, self._work.read, stdin)
+            read = self._work.read._replace(ours=self._work.ours)
+            yield from formats.read(self._paths, read, stdin)
         finally:
             if stdin is not None:
                 stdin.close()

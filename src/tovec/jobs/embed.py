@@ -147,7 +147,8 @@ def _with_a_loop(client: Client, work: Coroutine[Any, Any, None]) -> None:
 
 def _blocks(work: Embed) -> Iterator[Block]:
     if not work.texts:
-        return formats.read(work.paths, work.read)
+        ours = () if work.output in (None, "-") else (str(work.output),)
+        return formats.read(work.paths, work.read._replace(ours=ours))
     return formats.from_texts([_argument(n, text) for n, text in enumerate(work.texts, 1)])
 
 

@@ -31,7 +31,7 @@ def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
     job = Job.look(work.directory, identity(connection))
     inputs = asked = tokens = requests = 0
     stored: set[int] = set()
-    for block in formats.read(work.paths, work.read):
+    for block in formats.read(work.paths, work.read._replace(ours=work.ours)):
         texts = prepare(block).inputs
         ordinals, wanted = job.lacking(keys_of(texts, job.digest))
         texts = [texts[i] for i in wanted.tolist()]
