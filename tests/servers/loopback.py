@@ -327,6 +327,10 @@ class Loopback:
     def __enter__(self) -> Loopback:
         ready = threading.Event()
 
+        async def turns() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+
         async def live() -> None:
             self._loop = asyncio.get_running_loop()
             self._stop = asyncio.Event()
@@ -334,13 +338,14 @@ class Loopback:
             ready.set()
             await self._stop.wait()
             server.close()
-            # A connection whose TLS handshake has not ended shows only as a task.
+            # A connection just accepted needs turns of the loop to show, as a task while its TLS
+            # handshake goes on, then in `_open`.
+            await turns()
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 for task in others:
                     task.cancel()
                 await asyncio.wait(others)
-            for _ in range(5):  # turns of the loop that a connection just accepted needs to show
-                await asyncio.sleep(0)
+            await turns()
             while self._open:
                 for connection in list(self._open):
                     connection.drop()
