@@ -38,19 +38,21 @@ def connect(
     hide: Hide = lambda _blot: None,
     around: Callable[[Transport], Transport] = lambda transport: transport,
     keep: Keep | None = None,
+    *,
+    will_ask: bool = True,
 ) -> Connection:
     """Give the connection that the settings describe; nothing is sent yet.
 
     `hide` is told how to blot the key out, before anything can fail with the key at hand;
     `around` may put another transport around the one that carries the calls; `keep` stores
-    answers as they come.
+    answers as they come. Without `will_ask` no key is looked for.
     Raises UsageError and PersonError for what cannot work.
     """
     address = settings.base_url or settings.url
     table = providers.load(settings.providers)
     provider = providers.choose(settings.provider, address, environ, table)
     endpoint = endpoints.resolve(provider, settings)
-    key = keys.find_key(provider, environ)
+    key = keys.find_key(provider, environ) if will_ask else None
     if key is not None:
         hide(key.blot)
     endpoints.refuse_plain_http(endpoint.url, has_key=key is not None)

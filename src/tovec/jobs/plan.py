@@ -19,7 +19,7 @@ from tovec.store.keys import keys_of
 
 def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
     """Give rows, unique texts, tokens, requests, cost and time at the limits that are known."""
-    connection = connect(work.settings, work.environ, observer, hide)
+    connection = connect(work.settings, work.environ, observer, hide, will_ask=False)
     model, limits = connection.model, connection.client.limits
     count = count_batch = None
     if model.tokenizer == CL100K:

@@ -1,0 +1,107 @@
+"""Real processes killed at random moments: `python -m tests.jobs.killing 200`."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import orjson
+from tests.servers.loopback import Loopback
+
+CONCURRENCY = 4
+ITEMS = 10  # inputs a request
+ROWS = 400
+NAMES = ("out.jsonl", "out.parquet", "out.npy")
+
+
+class Killing:
+    """A place with an input, a server, and what undisturbed runs write."""
+
+    def __init__(self, place: Path, server: Loopback, seed: int) -> None:
+        self.place, self.server, self.random = place, server, random.Random(seed)
+        self.kills = 0
+        rows = [{"id": i, "text": f"text {self.random.randrange(ROWS)}"} for i in range(ROWS)]
+        (place / "rows.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        limits = f"limits = {{ items = {ITEMS} }}"
+        (place / "config.toml").write_text(
+            f'[providers.mine]\nbase_url = "{server.base_url}"\n{limits}\n'
+        )
+        server.latency = 0.02
+        self.expected: dict[str, bytes] = {}
+        self.seconds = 0.0
+        for name in NAMES:
+            began = time.monotonic()
+            assert self.start(name).wait() == 0
+            self.seconds = max(self.seconds, time.monotonic() - began)
+            self.expected[name] = (place / name).read_bytes()
+            self.tidy()
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        """Begin a job."""
+        command = [sys.executable, "-m", "tovec", "batch", "rows.jsonl", "-o", name, "-q",
+                   "--config", "config.toml", "-p", "mine", "-m", "m",
+                   "--concurrency", str(CONCURRENCY)]  # fmt: skip
+        return subprocess.Popen(command, cwd=self.place)
+
+    def tidy(self) -> None:
+        """Make the place as it was before a job."""
+        for path in self.place.iterdir():
+            if path.name.startswith("out") or path.name.startswith(".tovec"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def one_job(self, most: int = 4) -> int:
+        """Kill a job up to `most` times, then let it end; give how often it was killed.
+
+        Raises AssertionError for a broken promise.
+        """
+        name = self.random.choice(NAMES)
+        self.server.latency = self.random.choice((0.0, 0.02, 0.05))
+        kills = 0
+        self.server.ledger.paid.clear()
+        for _ in range(self.random.randint(1, most)):
+            child = self.start(name)
+            try:
+                child.wait(self.random.uniform(0, self.seconds))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                kills += 1
+                visible = self.place / name
+                assert not visible.exists() or visible.read_bytes() == self.expected[name]
+                continue
+            break
+        done = (self.place / name).exists() and not (self.place / f"{name}.tovec").exists()
+        if not done:
+            assert self.start(name).wait() == 0
+        assert (self.place / name).read_bytes() == self.expected[name], f"{name} is different"
+        twice = self.server.ledger.paid_twice()
+        assert twice <= kills * CONCURRENCY * ITEMS, f"{twice} rows twice after {kills} kills"
+        left = {
+            path.name for path in self.place.iterdir() if path.name.endswith((".tovec", ".tmp"))
+        }
+        assert not left, f"left behind: {left}"
+        self.tidy()
+        self.kills += kills
+        return kills
+
+
+def main() -> None:
+    """Kill so many times, and say what was found."""
+    wanted, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else os.getpid()
+    with tempfile.TemporaryDirectory() as place, Loopback(dimensions=64) as server:
+        killing = Killing(Path(place), server, seed)
+        jobs = 0
+        while killing.kills < wanted:
+            killing.one_job()
+            jobs += 1
+        print(f"{killing.kills} kills over {jobs} jobs, seed {seed}: no broken promise")
+
+
+if __name__ == "__main__":
+    main()
