@@ -26,6 +26,7 @@ ONLY_IN = {
     "uvicorn": {"local/server"},
     "httpx": {"api/transport"},
     "tiktoken": {"text/tokens"},
+    "matplotlib": {"cli/plots"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -226,3 +226,17 @@ def test_a_piped_number_loads_neither_network_nor_tables_nor_parquet():
     found = imported_by("similarity", "a", "b", "-p", "local")
     heavy = {"httpx", "asyncio", "pyarrow", "tiktoken", "pydantic", "rich", "ssl", "matplotlib"}
     assert not found & heavy
+
+
+def test_each_of_two_long_texts_is_cut_for_itself(tovec):
+    long = "word " * 5000  # within the model's limit, but not two of them
+    done = tovec("similarity", "-p", "local", input=f"{long}\t{long}\n")
+    assert (done.returncode, done.stdout) == (0, b"1.000000\n")
+    longer = "word " * 9000
+    refused = tovec("similarity", "-p", "local", input=f"{longer}\tword\n")
+    assert refused.returncode == 6 and b"line 1" in refused.stderr
+    for policy in ("truncate", "mean"):
+        done = tovec("similarity", "-p", "local", "--long", policy, input=f"{longer}\tword\n")
+        assert (done.returncode, float(done.stdout) > 0.9) == (0, True)
+    split = tovec("similarity", "a", "b", "-p", "local", "--long", "split")
+    assert split.returncode == 2 and b"one vector a text" in split.stderr

@@ -87,6 +87,7 @@ def no_sync_of_what_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
             real(self, on_frame)
 
     monkeypatch.setattr(log.Log, "_open", opened)
+    monkeypatch.setattr(job, "sync_directory", lambda *_: None)
 
 
 def no_sync_of_small_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from tovec.cli.terminal import encodable, is_terminal, safe
 
 FORMATS = ("table", "json", "jsonl", "tsv")
+OURS = ("query", "rank", "score", "row", "label", "other", "nearest", "cluster")
+OTHERS = ("row_", "other_", "nearest_")  # before a column's name, where a result has two rows
 AHEAD = 200  # rows looked at before widths and columns are fixed
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -61,17 +63,30 @@ def tsv(cells: Sequence[str]) -> str:
     return "\t".join(cell.translate(_ESCAPES) for cell in cells)
 
 
-def put(line: str) -> None:
-    """Write a line to stdout: inert on a terminal, and in what the stream can encode."""
+def put(line: str, end: str = "\n") -> None:
+    """Write a line to stdout, in what the stream can encode, and inert on a terminal."""
     if is_terminal():
-        line = safe(line.replace("\t", "    "), 1 << 20)
-    sys.stdout.write(encodable(line, sys.stdout) + "\n")
+        line = "\n".join(safe(part.replace("\t", "    "), 1 << 20) for part in line.split("\n"))
+    sys.stdout.write(encodable(line, sys.stdout) + end)
 
 
 class Results:
-    """Writes rows as they come, in one of FORMATS, or none of them where `quiet`."""
+    """Writes rows as they come, in one of FORMATS, or none of them where `quiet`.
 
-    def __init__(self, form: str, *, quiet: bool = False) -> None:
+    A table for people may show `only` some of a file's columns, where it has them; OURS are
+    always shown but for those to `drop`.
+    """
+
+    def __init__(
+        self,
+        form: str,
+        *,
+        quiet: bool = False,
+        only: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+    ) -> None:
+        self._only = only
+        self._drop = drop
         self._form = form
         self._quiet = quiet
         self._held: list[Row] = []
@@ -89,7 +104,7 @@ class Results:
                     put(as_json(row))
             case "json":
                 for row in rows:
-                    put(("[\n  " if not self._written else "  ,") + as_json(row))
+                    put(("," if self._written else "[") + "\n  " + as_json(row), end="")
                     self._written += 1
             case _ if self._columns:
                 self._lines(rows)
@@ -104,13 +119,17 @@ class Results:
         if self._quiet:
             return
         if self._form == "json":
-            put("]" if self._written else "[]")
+            put("\n]" if self._written else "[]")
         elif self._held and not self._columns:
             self._begin()
 
     def _begin(self) -> None:
         rows, self._held = self._held, []
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        self._columns = [name for name in self._columns if name not in self._drop]
+        if self._only is not None and any(name in self._columns for name in self._only):
+            wanted = {*OURS, *self._only, *(f"{other}{n}" for n in self._only for other in OTHERS)}
+            self._columns = [name for name in self._columns if name in wanted]
         if self._form == "table":
             self._widths = _widths(self._columns, rows)
         self._line(self._columns)

@@ -16,9 +16,11 @@ from tovec.errors import UsageError
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions
 from tovec.jobs import metrics, vectors
-from tovec.jobs.assembly import Finished, Prepared
+from tovec.jobs.assembly import Finished
 from tovec.jobs.connect import Hide, connect
+from tovec.jobs.long import LongTexts
 from tovec.jobs.metrics import Bound, Scores, Vectors
+from tovec.records import Block
 from tovec.settings import Settings
 
 MATRIX_ROWS = 256  # of a matrix computed at once
@@ -35,8 +37,13 @@ class Similarity(NamedTuple):
     texts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     read: ReadOptions = ReadOptions()
+    long: LongTexts = LongTexts()
     metric: str = "cosine"
     bound: Bound = Bound()
+    corpus: str | None = None
+    k: int | None = None
+    like: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
 
 
 class Outcome(NamedTuple):
@@ -79,7 +86,7 @@ def compare(work: Similarity, observer: Observer, hide: Hide) -> Matrix:
     """Embed the texts, and give them ready to be compared with each other."""
     texts = vectors.Texts(vectors.given(work.texts, work.paths, work.read), work.read.id_field)
     connection = connect(work.settings, work.environ, observer, hide)
-    vectors.embed(connection, [texts.source])
+    vectors.embed(connection, [texts.source], work.long)
     if len(texts.names) < 2:
         raise UsageError(
             "one text has nothing to be compared with",
@@ -92,17 +99,17 @@ def compare_lines(work: Similarity, observer: Observer, hide: Hide, show: Show) 
     """Score each line of two texts, as lines come; a line that does not pass is left out."""
     passed = 0
 
-    def take(prepared: Prepared, finished: Finished) -> None:
+    def take(block: Block, finished: Finished) -> None:
         nonlocal passed
         scores = metrics.pairwise(work.metric, finished.vectors[::2], finished.vectors[1::2])
         kept = np.flatnonzero(work.bound.passes(scores)).tolist()
         passed += len(kept)
-        inputs = prepared.inputs
+        inputs = block.inputs
         show([{"score": scores[i], "a": inputs[2 * i], "b": inputs[2 * i + 1]} for i in kept])
 
     source = vectors.Source(formats.read(("-",), work.read), take, adjust=vectors.interleaved)
     connection = connect(work.settings, work.environ, observer, hide)
-    done = vectors.embed(connection, [source])
+    done = vectors.embed(connection, [source], work.long)
     if done.blank:
         observer(Note("blank lines were skipped: there is no score for them"))
     return Outcome(passed)

@@ -6,8 +6,10 @@ one stream, one source after the other, and each source takes its own back, in o
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,14 +20,15 @@ from tovec.formats.interface import ReadOptions
 from tovec.jobs import stream
 from tovec.jobs.assembly import Finished, Prepared
 from tovec.jobs.connect import Connection
+from tovec.jobs.long import LongTexts
 from tovec.jobs.metrics import Vectors
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import Preparation
-from tovec.records import Block, Inputs, Problem
+from tovec.records import Block, Problem
 
 CL100K = "cl100k_base"
 
-Take = Callable[[Prepared, Finished], None]
+Take = Callable[[Block, Finished], None]
 
 
 class Source(NamedTuple):
@@ -34,7 +37,7 @@ class Source(NamedTuple):
     blocks: Iterator[Block]
     take: Take
     strict: bool = True  # a row without text, or refused, is an error and not left out
-    adjust: Callable[[Prepared], Prepared] = lambda prepared: prepared
+    adjust: Callable[[Block], Block] = lambda block: block
 
 
 class Texts:
@@ -46,10 +49,10 @@ class Texts:
         self._id_field = id_field
         self.source = Source(blocks, self._take)
 
-    def _take(self, prepared: Prepared, finished: Finished) -> None:
-        names: Sequence[object] = prepared.inputs
+    def _take(self, block: Block, finished: Finished) -> None:
+        names: Sequence[object] = block.inputs
         if self._id_field is not None:
-            names = prepared.rows.ids(self._id_field)
+            names = block.rows.ids(self._id_field)
         self.names += [one if isinstance(one, str) else str(one) for one in names]
         self._parts.append(finished.vectors)
 
@@ -61,13 +64,16 @@ class Texts:
 
 def arguments(texts: Sequence[str]) -> Iterator[Block]:
     """Give texts typed as arguments as blocks; raises UsageError and InputError for a bad one."""
+    found = []
     for number, text in enumerate(texts, 1):
         if not text or text.isspace():
             raise UsageError(f"text {number} is empty")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError("the text is not UTF-8", where=f"argument {number}")
-    if texts:
-        yield from formats.from_texts(texts)
+        try:  # an ASCII locale (LANG=C) hands an argument's bytes on undecoded
+            found.append(os.fsencode(text).decode())
+        except UnicodeError:
+            raise InputError("the text is not UTF-8", where=f"argument {number}") from None
+    if found:
+        yield from formats.from_texts(found)
 
 
 def given(texts: Sequence[str], paths: Sequence[str], read: ReadOptions) -> Iterator[Block]:
@@ -77,7 +83,11 @@ def given(texts: Sequence[str], paths: Sequence[str], read: ReadOptions) -> Iter
         yield from formats.read(paths, read)
 
 
-def embed(connection: Connection, sources: Sequence[Source]) -> Preparation:
+def embed(
+    connection: Connection,
+    sources: Sequence[Source],
+    long: LongTexts = LongTexts(),  # noqa: B008
+) -> Preparation:
     """Embed the sources, one after the other; give the counts of rows that were left out."""
     client = connection.client
     count = None
@@ -85,9 +95,9 @@ def embed(connection: Connection, sources: Sequence[Source]) -> Preparation:
         from tovec.text import tokens
 
         count = tokens.count
-    preparation = Preparation(client.limits.item_tokens, count)
+    preparation = Preparation(client.limits.item_tokens, count, long=long)
     packer = Packer(lambda: client.limits)
-    expected: deque[tuple[Source, Prepared]] = deque()
+    expected: deque[tuple[Source, Block]] = deque()
     turn: deque[Source] = deque()
 
     def blocks() -> Iterator[Block]:
@@ -100,20 +110,21 @@ def embed(connection: Connection, sources: Sequence[Source]) -> Preparation:
         source = turn.popleft()
         if source.strict:
             _refuse_empty(block)
-        prepared = source.adjust(preparation(block))
+        block = source.adjust(block)
+        prepared = preparation(block)
         if len(prepared.inputs):
-            expected.append((source, prepared))
+            expected.append((source, block))
         return prepared
 
     def write(finished: Finished) -> None:
-        source, prepared = expected.popleft()
+        source, block = expected.popleft()
         for where, line, reason in finished.refused:
             if source.strict:
                 raise InputError(
                     f"the endpoint refuses the text: {reason}", where=f"{where}, line {line}"
                 )
             preparation.reject(Problem(where, line, -1, reason, "refused"))
-        source.take(prepared, finished)
+        source.take(block, finished)
 
     if connection.provider.in_process:
         stream.in_process(blocks(), prepare, packer, client, write)
@@ -150,15 +161,15 @@ def _refuse_empty(block: Block) -> None:
             raise InputError(problem.reason, where=f"{problem.source}, line {problem.line}")
 
 
-def interleaved(prepared: Prepared) -> Prepared:
+def interleaved(block: Block) -> Block:
     """Give lines of two texts with a tab between them as two inputs each.
 
     Raises InputError, naming the line, for one that is not two texts.
     """
     inputs: list[str] = []
-    for text, line in zip(prepared.inputs, prepared.lines, strict=True):
+    for text, line in zip(block.inputs, block.lines, strict=True):
         one, tab, other = str(text).partition("\t")
-        where = f"{prepared.source}, line {line}"
+        where = f"{block.source}, line {line}"
         if not tab or not isinstance(text, str):
             raise InputError(
                 "the line is not two texts with a tab between them",
@@ -170,7 +181,11 @@ def interleaved(prepared: Prepared) -> Prepared:
         if not one.strip() or not other.strip():
             raise InputError("one of the line's two texts is empty", where=where)
         inputs += [one, other]
-    twice = np.repeat(np.arange(len(prepared.lines)), 2)
-    both: Inputs = inputs
-    rows = prepared.rows.take(twice.tolist())
-    return Prepared(both, rows, prepared.source, prepared.lines[twice])
+    twice = np.repeat(np.arange(len(block.inputs)), 2).tolist()
+    return replace(
+        block,
+        inputs=inputs,
+        rows=block.rows.take(twice),
+        index=[block.index[i] for i in twice],
+        lines=[block.lines[i] for i in twice],
+    )

@@ -1,0 +1,202 @@
+"""The rows nearest to each query, exactly, in one pass over stored vectors.
+
+Blocks are looked at in float32, at the speed at which they are read; only rows that may be among
+the best, by a bound on float32's error, are scored in float64. So scores are what float64 gives,
+equal rows have equal scores, and ties go to the row that comes first.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tovec.formats.stored import Stored, Vectors
+from tovec.jobs.metrics import DIGITS, Bound, Scores, pairwise, unusable
+
+CACHED = (
+    256 << 10
+)  # bytes of rows multiplied at a time: their lengths are taken while they are near
+PRODUCTS = 1 << 20  # looked at together, of all queries
+EXACT = 4096  # pairs scored in float64 at once
+THREADS = min(os.cpu_count() or 1, 4)  # memory is the limit, and each holds a span of it
+
+Places = NDArray[np.int64]
+
+
+class Hits(NamedTuple):
+    """The rows nearest to one query, nearest first, and their scores."""
+
+    rows: Places
+    scores: Scores
+
+
+def search(
+    stored: Stored,
+    queries: Vectors,
+    metric: str,
+    *,
+    k: int | None = None,
+    bound: Bound = Bound(),  # noqa: B008 - immutable
+    skip: Places | None = None,
+    threads: int = THREADS,
+) -> list[Hits]:
+    """Give each query's `k` nearest rows that pass the bound; all that pass without `k`.
+
+    `queries` is float32 (n, dimensions); `skip[i]` is a row that is no hit of query `i` (itself).
+    Raises InputError, naming the row, for a vector that is zero or not finite.
+    """
+    ranking = _Ranking(stored.source, queries, metric, k, bound, skip)
+
+    def scan(span: object) -> None:
+        for first, block in stored.blocks(span):
+            ranking.add(first, block)
+
+    spans = stored.spans
+    if threads == 1 or len(spans) == 1:
+        for span in spans:
+            scan(span)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(scan, spans):  # raises what the first bad part raises
+                pass
+    return ranking.hits()
+
+
+class _Ranking:
+    """Takes blocks in any order, from several threads; keeps what may be among the best.
+
+    Inside, more is nearer: `sign` turns a distance round.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        queries: Vectors,
+        metric: str,
+        k: int | None,
+        bound: Bound,
+        skip: Places | None,
+    ) -> None:
+        self._source = source
+        self._queries = queries
+        self._metric = metric
+        self._k = k
+        self._bound = bound
+        self._skip = skip
+        self._sign = -1.0 if metric == "euclidean" else 1.0
+        wide = queries.astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        scaled = wide / lengths[:, None] if metric == "cosine" else wide
+        self._query_lengths = lengths.astype(np.float32)
+        self._columns = np.ascontiguousarray(scaled.T, np.float32)
+        # Twice the bound on the error of a float32 product of that many terms (Higham, 3.1).
+        self._error = float((queries.shape[1] + 8) * 2.0**-23)
+        asked = bound.least if self._sign > 0 else bound.most
+        lowest = -np.inf if asked is None else self._sign * asked - 10.0**-DIGITS
+        self._least = np.full(len(queries), lowest)
+        self._scores: list[Scores] = [np.empty(0) for _ in queries]
+        self._rows: list[Places] = [np.empty(0, np.int64) for _ in queries]
+        self._lock = threading.Lock()
+
+    def add(self, first: int, block: Vectors) -> None:
+        """Look at a block whose first row is row `first` of the file."""
+        step = max(1, PRODUCTS // len(self._queries))
+        for start in range(0, len(block), step):
+            self._add(first + start, block[start : start + step])
+
+    def _add(self, first: int, block: Vectors) -> None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            products, squares = self._multiplied(block)
+            self._check(first, block, squares)
+            places, owners = self._candidates(products, squares[:, None])
+        for start in range(0, len(places), EXACT):
+            at, of = places[start : start + EXACT], owners[start : start + EXACT]
+            scores = pairwise(self._metric, block[at], self._queries[of])
+            self._keep(first + at, of, scores)
+
+    def hits(self) -> list[Hits]:
+        """Give what was found, nearest first."""
+        found = []
+        for scores, rows in zip(self._scores, self._rows, strict=True):
+            order = np.lexsort((rows, -scores))[: self._k]
+            found.append(Hits(rows[order], self._sign * scores[order]))
+        return found
+
+    def _multiplied(self, block: Vectors) -> tuple[Vectors, Vectors]:
+        """Give each row's product with each query, (n, queries), and its squared length, (n,)."""
+        products = np.empty((len(block), len(self._queries)), np.float32)
+        squares = np.empty(len(block), np.float32)
+        step = max(1, CACHED // (4 * block.shape[1]))
+        for start in range(0, len(block), step):
+            part = slice(start, start + step)
+            _multiply(block[part], self._columns, products[part])
+            _square(block[part], squares[part])
+        return products, squares
+
+    def _check(self, first: int, block: Vectors, squares: Vectors) -> None:
+        """Raise for the first row that is not finite or zero: so is its length then."""
+        if not (np.isfinite(squares.sum()) and squares.all()):
+            bad = np.flatnonzero(~np.isfinite(squares) | (squares == 0))
+            if len(bad):
+                raise unusable(block[bad[0]], self._source, first + int(bad[0]))
+
+    def _candidates(self, products: Vectors, squares: Vectors) -> tuple[Places, Places]:
+        """Give the pairs of row and query that may be hits: places in the block, queries."""
+        error: Any = self._error
+        least: Scores = self._least
+        near: Any = products
+        if self._metric == "cosine":
+            near = products / np.sqrt(squares)
+        elif self._metric == "dot":
+            error = (self._error * np.sqrt(squares)) * self._query_lengths
+        else:  # the squared distance, turned round
+            lengths = squares + self._query_lengths**2
+            near = 2 * products - lengths
+            error = 2 * self._error * lengths
+            least = -np.square(np.minimum(least, 0.0))
+        hits = near >= (least - error).astype(np.float32)
+        count, wanted = len(near), (self._k or len(near)) + (self._skip is not None)
+        if wanted < count and np.count_nonzero(hits) > max(EXACT, 4 * wanted * hits.shape[1]):
+            # Rows come in rising order, or are the first: none is a hit that is not among the best
+            # of its own block.
+            best = np.partition(near - error, count - wanted, axis=0)[count - wanted]
+            hits = near >= (np.maximum(least, best) - error).astype(np.float32)
+        places, owners = np.nonzero(hits)
+        return places, owners
+
+    def _keep(self, rows: Places, owners: Places, scores: Scores) -> None:
+        kept = self._bound.passes(scores)
+        if self._skip is not None:
+            kept &= rows != self._skip[owners]
+        near = self._sign * scores
+        with self._lock:
+            for query in np.unique(owners[kept]).tolist():
+                mine = kept & (owners == query)
+                all_near = np.concatenate([self._scores[query], near[mine]])
+                all_rows = np.concatenate([self._rows[query], rows[mine]])
+                if self._k is not None and len(all_near) > self._k:
+                    order = np.lexsort((all_rows, -all_near))[: self._k]
+                    all_near, all_rows = all_near[order], all_rows[order]
+                if self._k is not None and len(all_near) == self._k:
+                    self._least[query] = max(self._least[query], all_near.min())
+                self._scores[query], self._rows[query] = all_near, all_rows
+
+
+def _multiply(block: Vectors, columns: Vectors, out: Vectors) -> None:
+    if columns.shape[1] == 1 and hasattr(np, "vecdot"):
+        # BLAS would divide each small block among threads of its own, which wait for each other.
+        np.vecdot(block, columns[:, 0], out=out[:, 0])
+    else:
+        np.matmul(block, columns, out=out)
+
+
+def _square(block: Vectors, out: Vectors) -> None:
+    if hasattr(np, "vecdot"):  # from numpy 2.0 on; half einsum's time
+        np.vecdot(block, block, out=out)
+    else:
+        np.einsum("ij,ij->i", block, block, out=out)
