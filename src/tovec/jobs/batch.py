@@ -9,35 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import stat
-from collections.abc import Iterator, Mapping
-from io import FileIO, RawIOBase
+from collections.abc import Mapping
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tovec import __version__, formats
 from tovec.api.endpoint import shown
-from tovec.errors import InputError, Stopped, UsageError
+from tovec.errors import Stopped, TovecError, UsageError
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
 from tovec.jobs.budget import Budget
 from tovec.jobs.commit import GroupCommit
 from tovec.jobs.connect import Connection, Hide, connect
-from tovec.jobs.deliver import PartOutput, Rejects, SingleOutput, changed, deliver
+from tovec.jobs.deliver import PartOutput, Rejects, SingleOutput, deliver
 from tovec.jobs.gather import Gather
+from tovec.jobs.inputs import STDIN, Inputs
 from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import OnReject, Preparation
 from tovec.jobs.report import Report
-from tovec.records import Answer, Block, Limits, Request
+from tovec.records import Answer, Limits, Request
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, Published, StandardOutput
 from tovec.store.job import Job, finish_removal
 from tovec.store.parts import OutputDirectory
-from tovec.store.spool import spool
 
 CL100K = "cl100k_base"
-STDIN = "-"
 
 
 class Batch(NamedTuple):
@@ -148,9 +146,7 @@ class _Run:
         stdin: RawIOBase | None,
     ) -> None:
         self._work, self._connection, self._job, self._report = work, connection, job, report
-        self._stdin = stdin
-        self._paths: tuple[str, ...] = ()
-        self._stamp: tuple[object, ...] = ()
+        self._inputs = Inputs(work.paths, work.read._replace(ours=work.ours), job, stdin)
         client = connection.client
         # What earlier answers said is what later ones are held to.
         client.model = job.about.get("model") or client.model
@@ -163,7 +159,7 @@ class _Run:
         """Ask, write, publish, tidy up."""
         output = self._output()
         try:
-            self._read_once()
+            self._inputs.settle(self._note)
             self._ask(committing)
             published = self._write(output)
         except BaseException:
@@ -171,40 +167,6 @@ class _Run:
             raise
         self._finish(published)
         return self._report
-
-    # Input ----------------------------------------------------------------------------------------
-
-    def _read_once(self) -> None:
-        """Make every input one that can be read twice."""
-        paths = []
-        for number, path in enumerate(self._work.paths):
-            if path == STDIN:
-                self._spool_stdin()
-            elif _is_stream(path):
-                kept = f"{self._job.spool}-{number}"
-                with FileIO(path) as source:
-                    spool(source, kept)
-                path = kept
-            paths.append(path)
-        self._paths = tuple(paths)
-        self._stamp = _stamp(self._paths)
-
-    def _spool_stdin(self) -> None:
-        source = self._stdin or FileIO(0, closefd=False)
-        kept = self._job.kept_input()
-        if source.isatty() and not kept:
-            raise UsageError("standard input is a terminal", hint="name a file, or pipe one in")
-        if source.isatty() or not spool(source, self._job.spool, keep_empty=not kept):
-            self._note("standard input is empty: the input that the job has kept is used")
-
-    def _blocks(self) -> Iterator[Block]:
-        stdin = FileIO(self._job.spool) if STDIN in self._paths else None
-        try:
-            read = self._work.read._replace(ours=self._work.ours)
-            yield from formats.read(self._paths, read, stdin)
-        finally:
-            if stdin is not None:
-                stdin.close()
 
     # Asking ---------------------------------------------------------------------------------------
 
@@ -246,16 +208,17 @@ class _Run:
                 on_block=on_block,
             )
             try:
-                await gather.run(self._blocks(), prepare)
+                await gather.run(self._inputs.blocks(), prepare)
             finally:
                 await commit.close()
                 await client.close()
 
         try:
             asyncio.run(asking())
-        except Stopped:
-            done = f"{len(self._job.log):,} vectors are stored in {self._work.directory}"
-            self._note(f"stopped; {done}; run the same command to go on", "warning")
+        except (Stopped, TovecError):
+            if len(self._job.log):
+                done = f"{len(self._job.log):,} vectors are stored in {self._work.directory}"
+                self._note(f"stopped; {done}; run the same command to go on", "warning")
             raise
         finally:
             report.rows, report.blank = prepare.rows, prepare.blank
@@ -322,12 +285,11 @@ class _Run:
 
         try:
             deliver(
-                self._blocks(), prepare, self._job, output, rejects, on_rows,
+                self._inputs.blocks(), prepare, self._job, output, rejects, on_rows,
                 self._connection.dimensions, prepare.no_extra,
             )  # fmt: skip
             output.finish()
-            if _stamp(self._paths) != self._stamp:
-                raise changed(", ".join(work.paths))
+            self._inputs.check_unchanged()
             report.rejected = rejects.count
             return self._publish(stored, beside)
         except BaseException:
@@ -389,26 +351,3 @@ class _Run:
 
     def _note(self, text: str, level: str = "info") -> None:
         self._report(Note(text, level))
-
-
-def _is_stream(path: str) -> bool:
-    """Say whether a path gives its bytes only once (a FIFO, /dev/fd/N)."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116
-    except OSError:
-        return False  # reading will say what is wrong
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _stamp(paths: tuple[str, ...]) -> tuple[object, ...]:
-    """Give what shows that an input was changed."""
-    found: list[object] = []
-    for path in paths:
-        if path == STDIN:
-            continue
-        try:
-            status = os.stat(path)  # noqa: PTH116
-        except OSError as error:
-            raise InputError(f"the file cannot be read: {error.strerror}", where=path) from None
-        found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import orjson
 
-from tovec.errors import InputError
 from tovec.formats.interface import Writer
 from tovec.jobs.assembly import Extra, Finished, Prepared, finish
+from tovec.jobs.inputs import changed
 from tovec.records import Block, Problem, Rows
 from tovec.store.job import Job
 from tovec.store.keys import keys_of
@@ -161,12 +161,3 @@ def deliver(
     if not written and nothing is not None:
         # An empty output still says what its columns are.
         output.write(Finished(nothing, no_extra, np.zeros((0, dimensions or 0), np.float32)))
-
-
-def changed(source: str) -> InputError:
-    """Give the error for an input that is not what it was when the job began."""
-    return InputError(
-        "the input changed while the job ran",
-        where=source,
-        hint="what was received is stored; run the same command again",
-    )
