@@ -113,7 +113,8 @@ def _summary(done: Any, work: Any) -> str:
         parts.append(f"{done.reused:,} vectors reused")
     if figures["inputs_repeated"]:
         parts.append(f"{figures['inputs_repeated']:,} equal texts asked for once")
-    parts += [f"{done.answers:,} requests", f"{done.tokens:,} tokens"]
+    requests = "1 request" if done.answers == 1 else f"{done.answers:,} requests"
+    parts += [requests, f"{done.tokens:,} tokens"]
     if done.cost:
         parts.append(f"${done.cost:.4f}")
     if done.retries:
