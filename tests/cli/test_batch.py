@@ -487,7 +487,78 @@ def test_a_terminal_sees_a_bar_that_goes_away(batch, server, rows):
             break
     os.close(ours)
     assert child.wait() == 0
-    assert b"\r\x1b[2Kasking" in seen
+    assert b"asking 120 of about 120 rows" in seen
+    assert b" left" in seen
     assert b"rows/s" in seen
     last = seen.rpartition(b"\r\x1b[2K")[2]
     assert last.startswith(b"tovec: 120 rows written")
+
+
+# Further ways in and out --------------------------------------------------------------------------
+
+
+def test_a_pipe_by_name_is_kept_as_stdin_is(batch, server, tmp_path):
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    writer = subprocess.Popen(["sh", "-c", "seq 1 30 > pipe"], cwd=tmp_path)
+    done = batch(server, "pipe", "-o", "out.jsonl")
+    writer.wait()
+    assert done.returncode == 0, done.stderr
+    right(tmp_path / "out.jsonl", [str(n) for n in range(1, 31)])
+    assert not (tmp_path / "out.jsonl.tovec").exists()
+
+
+def test_a_job_can_write_to_stdout_when_it_has_a_directory(batch, server, rows):
+    done = batch(server, rows, "-o", "-")
+    assert done.returncode == 2
+    done = batch(server, rows, "-o", "-", "--job-dir", "job")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == TEXTS
+    assert not (rows.parent / "job").exists()
+
+
+def test_a_field_that_no_row_has_stops_the_job(batch, server, rows):
+    done = batch(server, rows, "-o", "out.jsonl", "--text-field", "txet")
+    assert done.returncode == 6
+    assert b"--text-field names the field" in done.stderr
+    assert not server.ledger.entries
+
+
+def test_max_cost_is_never_exceeded(batch, server, rows, tovec):
+    config = rows.parent / "config.toml"
+    config.write_text(
+        f'[providers.openai]\nbase_url = "{server.base_url}"\nlimits = {{ items = 10 }}\n'
+    )
+    options = ("--config", config, "-p", "openai", "-m", "text-embedding-3-small")
+    done = tovec(
+        "batch", rows, "-o", "out.jsonl", "--max-cost", "0.00001", *options,
+        cwd=rows.parent, env={"OPENAI_API_KEY": "sk-none-0123456789"},
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert b"--max-cost 1e-05 is reached" in done.stderr
+    spent = sum(entry.tokens for entry in server.ledger.entries if entry.status == 200)
+    assert 300 < spent <= 500  # at 0.02 USD per million
+
+
+def test_a_disk_that_fills_keeps_what_was_stored(batch, server, rows):
+    """#100 #101: and the next run asks for what is missing only."""
+    small = rows.parent / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "t", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small tmpfs can only be mounted by root")
+    try:
+        wide = ("--job-dir", "small/job")
+        server.dimensions = 512
+        done = batch(server, rows, "-o", "out.jsonl", *wide)
+        assert done.returncode == 7, done.stderr
+        assert b"free some space" in done.stderr
+        asked = server.ledger.statuses[200]
+        subprocess.run(["mount", "-o", "remount,size=8m", str(small)], check=True)
+        done = batch(server, rows, "-o", "out.jsonl", *wide)
+        assert done.returncode == 0, done.stderr
+        right(rows.parent / "out.jsonl", dimensions=512)
+        # What was under way when the disk was full could not be stored.
+        assert server.ledger.paid_twice() < asked * 10 - 20
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -126,7 +126,8 @@ class Bar:
 
 def described(progress: Progress) -> str:
     """Give progress in words."""
-    of = f" of {progress.total:,}" if progress.total else ""
+    about = "about " if progress.phase == "asking" else ""
+    of = f" of {about}{progress.total:,}" if progress.total else ""
     parts = [f"{progress.phase} {progress.rows:,}{of} rows", f"{progress.tokens:,} tokens"]
     if progress.cost:
         parts.append(f"${progress.cost:.4f}")
@@ -139,7 +140,7 @@ def line(progress: Progress, rate: float, width: int) -> str:
     """Give the bar's line, at most `width` columns: what matters least is left out first."""
     left = ""
     if progress.total and rate > 0:
-        left = f"{clock((progress.total - progress.rows) / rate)} left"
+        left = f"{clock(max(0, progress.total - progress.rows) / rate)} left"
     parts = [described(progress), f"{rate:,.0f} rows/s", left]
     text = ", ".join(part for part in parts if part)
     if progress.total and width >= 40:

@@ -102,7 +102,7 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     try:
         return _Run(work, connection, job, report, stdin).whole(committing)
     except BaseException:
-        if not len(job.log) and not job.kept_input():
+        if job.is_empty():
             job.abandon()
         raise
     finally:
@@ -160,6 +160,7 @@ class _Run:
         output = self._output()
         try:
             self._inputs.settle(self._note)
+            self._report.total = self._inputs.about_rows()
             self._ask(committing)
             published = self._write(output)
         except BaseException:

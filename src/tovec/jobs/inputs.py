@@ -13,6 +13,7 @@ from io import FileIO, RawIOBase
 
 from tovec import formats
 from tovec.errors import InputError, UsageError
+from tovec.formats import estimate
 from tovec.formats.interface import ReadOptions
 from tovec.records import Block
 from tovec.store.job import Job
@@ -63,6 +64,11 @@ class Inputs:
         finally:
             if stdin is not None:
                 stdin.close()
+
+    def about_rows(self) -> int | None:
+        """Give how many rows there are, about; None where that takes reading them."""
+        paths = [self._job.spool if path == STDIN else path for path in self._paths]
+        return estimate.rows(paths, self._read)
 
     def check_unchanged(self) -> None:
         """Raise InputError when a file is not what it was when the run began."""

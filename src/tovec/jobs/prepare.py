@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,6 +54,8 @@ class Preparation:
     def __call__(self, block: Block) -> Prepared:
         """Give a block's inputs; raises InputError for a row that stops the run."""
         self.blank += block.blank
+        if not self.rows and not block.inputs and block.problems:
+            self._check_field(block.problems)
         for problem in block.problems:
             if problem.kind != "empty":
                 self._refuse(problem, "mend the row; `tovec batch` sets such rows aside")
@@ -66,6 +68,13 @@ class Preparation:
         if self._ids is not None:
             self._ids.add(block)
         return self._cutter.prepared(block, long)
+
+    def _check_field(self, problems: Sequence[Problem]) -> None:
+        """Stop where no row at all has the field: it is the option, not the rows."""
+        first = problems[0]
+        if all(problem.kind == "missing" for problem in problems):
+            hint = "--text-field names the field that is embedded"
+            raise InputError(first.reason, where=first.where, hint=hint)
 
     @property
     def no_extra(self) -> Extra:

@@ -30,6 +30,7 @@ class Report:
         self.inputs = 0
         self.asked = 0
         self.reused = 0
+        self.answered = 0
         self.tokens = 0
         self.uncounted = 0  # answers without usage
         self.requests = 0
@@ -49,8 +50,9 @@ class Report:
         match event:
             case Sent():
                 self.requests += 1
-            case Answered(_, tokens, seconds, _):
+            case Answered(items, tokens, seconds, _):
                 self.answers += 1
+                self.answered += items
                 self.tokens += tokens or 0
                 self.uncounted += tokens is None
                 self._seconds.append(seconds)
@@ -60,10 +62,13 @@ class Report:
             case Split():
                 self.splits += 1
         self._observer(event)
+        if isinstance(event, Answered):
+            self.progress("asking")
 
     def progress(self, phase: str) -> None:
         """Tell how far the job is."""
-        rows = self.rows if phase == "asking" else self.written
+        waiting = max(0, self.asked - self.answered)
+        rows = max(0, self.rows - waiting) if phase == "asking" else self.written
         retries = sum(self.retries.values())
         self._observer(Progress(phase, rows, self.total, self.tokens, self.cost, retries))
 

@@ -286,6 +286,10 @@ class Job:
         """Say whether standard input was kept."""
         return any(name.startswith(_SPOOL) for name in self._fs.names(self.directory))
 
+    def is_empty(self) -> bool:
+        """Say whether there is nothing in the directory that a later run could use."""
+        return not segments(self._fs, self.directory) and not self.kept_input()
+
     def abandon(self) -> None:
         """Remove a directory in which nothing was stored."""
         with contextlib.suppress(OSError):

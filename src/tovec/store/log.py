@@ -241,13 +241,14 @@ class Log:
             heads.append(found)
             buffers += encoded
             at = found.end
-        try:
-            self._write_all(file, buffers, start)
-        except OSError as error:
-            self._fs.truncate(file, start)
-            if error.errno not in _FULL or not self._give_up_reserve():
-                raise
-            self._write_all(file, buffers, start)
+        reached, error = self._write_all(file, buffers, start)
+        if error is not None and error.errno in _FULL and self._give_up_reserve():
+            reached, error = self._write_all(file, buffers, start)
+        if error is not None:
+            # What is whole stays, for the next run: it is paid for.
+            self._fs.truncate(file, max((o.end for o in heads if o.end <= reached), default=start))
+            self._fs.sync(file, data_only=True)
+            raise error
         self._fs.sync(file, data_only=True)
         if self._fs.status(file).links == 0:
             raise OSError(errno.ENOENT, "the job's log was deleted while the job ran")
@@ -255,17 +256,22 @@ class Log:
         self._size = at
         return heads
 
-    def _write_all(self, file: int, buffers: Sequence[bytes | memoryview], at: int) -> None:
+    def _write_all(
+        self, file: int, buffers: Sequence[bytes | memoryview], at: int
+    ) -> tuple[int, OSError | None]:
+        """Write everything; give the offset that was reached, and what stopped it."""
         left = [memoryview(one) for one in buffers if len(one)]
         while left:
-            done = self._fs.write(file, left[:64], at)
-            if not done:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            try:
+                done = self._fs.write(file, left[:64], at)
+            except OSError as error:
+                return at, error
             at += done
             while left and done >= len(left[0]):
                 done -= len(left.pop(0))
             if done:
                 left[0] = left[0][done:]
+        return at, None
 
     def reserve(self) -> None:
         """Set some space aside, so that a disk that fills does not cost what is under way."""
@@ -273,10 +279,14 @@ class Log:
         with contextlib.suppress(OSError):
             file = self._fs.open(path, os.O_RDWR | os.O_CREAT)
             try:
-                if self._fs.status(file).size < RESERVE_BYTES:
-                    self._fs.write(file, [bytes(RESERVE_BYTES)], 0)
-            finally:
-                self._fs.close(file)
+                size = self._fs.status(file).size
+                if size != RESERVE_BYTES:
+                    size = self._fs.write(file, [bytes(RESERVE_BYTES)], 0)
+            except OSError:
+                size = 0
+            self._fs.close(file)
+            if size != RESERVE_BYTES:  # there is not so much, and the log needs what there is
+                self._fs.unlink(path)
 
     def _give_up_reserve(self) -> bool:
         try:
