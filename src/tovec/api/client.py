@@ -157,6 +157,10 @@ class Client:
         """
         return await self._embed(request)
 
+    def stop(self) -> None:
+        """Send nothing more: what waits to be sent is cancelled, what is under way goes on."""
+        self._governor.stop()
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._transport.close()
@@ -239,9 +243,7 @@ class Client:
             finally:
                 self._governor.release(ticket)
             if delay:
-                import asyncio
-
-                await asyncio.sleep(delay)
+                await self._governor.rest(delay)
 
     def _call(self, inputs: Inputs, stretch: float, encoding: str | None = "") -> Call:
         endpoint, provider = self.endpoint, self.endpoint.provider
@@ -286,7 +288,11 @@ class Client:
     async def _kept(self, request: Request, answer: Answer) -> Answer:
         """Give the answer once it is stored: only then is its place among the requests free."""
         if self._keep is not None:
-            await self._keep(request, answer)
+            try:
+                await self._keep(request, answer)
+            except Exception:
+                self.stop()  # what cannot be stored must not be asked for (fault 100)
+                raise
         return answer
 
     # What came back ---------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tovec.api.headers import Rates
 from tovec.api.rates import MAX_RESET, EndpointRate, OwnRate
@@ -85,6 +86,8 @@ class Governor:
         self.longest_wait = MAX_WAIT if give_up_after is None else give_up_after
         self._trouble: float | None = None  # since when nothing has succeeded
         self._waiting = 0
+        self._stopped = False
+        self._idle: set[asyncio.Task[Any]] = set()  # those that wait for leave, or rest
         self._turn: asyncio.Lock | None = None
         self._changed: asyncio.Event | None = None
 
@@ -103,7 +106,7 @@ class Governor:
 
     async def admit(self, tokens: int) -> Ticket:
         """Wait until a request of so many tokens may go out, and count it as under way."""
-        if not self._waiting and self._wait(tokens) <= 0:
+        if not self._waiting and not self._stopped and self._wait(tokens) <= 0:
             return self._take(tokens)
         import asyncio
 
@@ -111,17 +114,46 @@ class Governor:
             self._turn, self._changed = asyncio.Lock(), asyncio.Event()
         self._waiting += 1
         try:
-            async with self._turn:  # a Lock is first come, first served
-                while (wait := self._wait(tokens)) > 0:
-                    self._changed.clear()
-                    try:
-                        async with asyncio.timeout(None if wait == FOREVER else wait + 0.001):
-                            await self._changed.wait()
-                    except TimeoutError:
-                        continue
-                return self._take(tokens)
+            with self._stoppable():
+                async with self._turn:  # a Lock is first come, first served
+                    while (wait := self._wait(tokens)) > 0:
+                        self._changed.clear()
+                        try:
+                            async with asyncio.timeout(None if wait == FOREVER else wait + 0.001):
+                                await self._changed.wait()
+                        except TimeoutError:
+                            continue
+                    return self._take(tokens)
         finally:
             self._waiting -= 1
+
+    async def rest(self, seconds: float) -> None:
+        """Wait before another attempt."""
+        import asyncio
+
+        with self._stoppable():
+            await asyncio.sleep(seconds)
+
+    def stop(self) -> None:
+        """Let nothing more out: tasks that wait to send, or to send again, are cancelled."""
+        self._stopped = True
+        for task in self._idle:
+            task.cancel()
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Have `stop` cancel the task while it is in here."""
+        import asyncio
+
+        if self._stopped:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        self._idle.add(task)
+        try:
+            yield
+        finally:
+            self._idle.discard(task)
 
     def _wait(self, tokens: int) -> float:
         """Give the seconds until a request may go out: 0 now, infinity when one must end first."""

@@ -13,7 +13,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,21 @@ OnBlock = Callable[[int, int, int], None]
 an earlier run had stored."""
 
 
+class Stoppable(Embedder, Protocol):
+    """An embedder that can be told to send nothing more."""
+
+    def stop(self) -> None:
+        """Cancel what waits to be sent, or to be sent again; what is under way goes on."""
+        ...
+
+
 class Gather:
     """One run's requests: what is under way, and what ended it."""
 
     def __init__(
         self,
         job: Job,
-        client: Embedder,
+        client: Stoppable,
         packer: Packer,
         *,
         concurrency: int,
@@ -137,6 +145,7 @@ class Gather:
         self._fail(Stopped(number))
 
     async def _let_go(self) -> None:
+        self._client.stop()
         if self._under_way:
             await asyncio.wait(set(self._under_way), timeout=self._drain)
         for task in self._under_way:

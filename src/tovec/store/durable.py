@@ -32,6 +32,7 @@ _HINTS = {
     errno.EFBIG: "the file would be larger than this process or file system allows",
     errno.EIO: "the disk failed: what it holds may be damaged",
     errno.ENOENT: "make the directory first",
+    errno.ENAMETOOLONG: "choose a shorter name; --job-dir names a job's directory apart",
 }
 
 
@@ -115,8 +116,10 @@ class OutputFile:
     def _refuse(self, path: Path, shown: str) -> None:
         try:
             mode = self._fs.status(str(path)).mode
-        except OSError:
-            return  # not there, or not to be looked at: opening will say which
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            fail(error, shown)
         if not stat.S_ISREG(mode):
             kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
             raise UsageError(f"the output is {kind}", where=shown, hint="-o - writes to stdout")
