@@ -124,26 +124,36 @@ class Bar:
             return  # nobody reads it: the work goes on
 
 
-def described(progress: Progress) -> str:
-    """Give progress in words."""
+def parts_of(progress: Progress) -> dict[str, str]:
+    """Give what there is to say, by name, in the order in which it is said."""
     about = "about " if progress.phase == "asking" else ""
     of = f" of {about}{progress.total:,}" if progress.total else ""
-    parts = [f"{progress.phase} {progress.rows:,}{of} rows", f"{progress.tokens:,} tokens"]
+    parts = {
+        "rows": f"{progress.phase} {progress.rows:,}{of} rows",
+        "tokens": f"{progress.tokens:,} tokens",
+    }
     if progress.cost:
-        parts.append(f"${progress.cost:.4f}")
+        parts["cost"] = f"${progress.cost:.4f}"
     if progress.retries:
-        parts.append(f"{progress.retries:,} retries")
-    return ", ".join(parts)
+        parts["retries"] = "1 retry" if progress.retries == 1 else f"{progress.retries:,} retries"
+    return parts
+
+
+def described(progress: Progress) -> str:
+    """Give progress in words."""
+    return ", ".join(parts_of(progress).values())
 
 
 def line(progress: Progress, rate: float, width: int) -> str:
     """Give the bar's line, at most `width` columns: what matters least is left out first."""
-    left = ""
+    parts = parts_of(progress) | {"rate": f"{rate:,.0f} rows/s"}
     if progress.total and rate > 0:
-        left = f"{clock(max(0, progress.total - progress.rows) / rate)} left"
-    parts = [described(progress), f"{rate:,.0f} rows/s", left]
-    text = ", ".join(part for part in parts if part)
-    if progress.total and width >= 40:
+        parts["left"] = f"{clock(max(0, progress.total - progress.rows) / rate)} left"
+    for least in ("tokens", "rate", "retries", "cost", "left"):
+        if len(", ".join(parts.values())) > width:
+            parts.pop(least, None)
+    text = ", ".join(parts.values())
+    if progress.total:
         bar = _bar(progress.rows / progress.total, max(8, min(30, width - len(text) - 2)))
         if len(bar) + len(text) + 1 <= width:
             text = f"{bar} {text}"
