@@ -1,9 +1,9 @@
 """Where each key's vector is: a hash index in numpy, at most 32 bytes a row.
 
 Keys stand in the order in which they were first seen (their ordinal), 16 bytes each, with a
-4-byte place; an open-addressing table of 4-byte ordinals, between 5.3 and 10.7 bytes a row, finds
-them. The arrays grow by chunks, so that growing never copies them. Whole blocks are looked up at
-once: each round of probing is a handful of numpy calls.
+4-byte place. An open-addressing table of 4-byte ordinals, between 5.3 and 10.7 bytes a row, finds
+them; a key's second half is its step through the table. The arrays grow by chunks, so that growing
+never copies them. Whole blocks are looked up at once: a round of probing is a few numpy calls.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Index:
     def _enter(self, keys: Keys, ordinals: Ordinals) -> None:
         """Put ordinals of keys that are not in the table into free slots."""
         mask = np.uint64(len(self._table) - 1)
-        slots = keys[:, 0] & mask
+        slots, steps = keys[:, 0] & mask, keys[:, 1] | np.uint64(1)
         left = np.arange(len(keys))
         while len(left):
             here = slots[left]
@@ -147,12 +147,12 @@ class Index:
             self._table[here[free]] = ordinals[left[free]]  # of several at one slot, one wins
             done = self._table[here] == ordinals[left]
             left = left[~done]
-            slots[left] = (slots[left] + np.uint64(1)) & mask
+            slots[left] = (slots[left] + steps[left]) & mask
 
     def _probe(self, keys: Keys) -> Ordinals:
         mask = np.uint64(len(self._table) - 1)
         found = np.full(len(keys), -1, np.int64)
-        slots = keys[:, 0] & mask
+        slots, steps = keys[:, 0] & mask, keys[:, 1] | np.uint64(1)
         left = np.arange(len(keys))
         while len(left):
             ordinals = self._table[slots[left]]
@@ -162,7 +162,7 @@ class Index:
             same = (self._keys.get(candidates) == keys[left]).all(axis=1)
             found[left[same]] = candidates[same]
             left = left[~same]
-            slots[left] = (slots[left] + np.uint64(1)) & mask
+            slots[left] = (slots[left] + steps[left]) & mask
         return found
 
 
