@@ -8,6 +8,7 @@ NamedTuple 0.07, and thirty of them stand between a user and the first vector.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -131,3 +132,8 @@ class Answer(NamedTuple):
     request_ids: tuple[str, ...] = ()
     kept: tuple[int, ...] | None = None
     refused: tuple[tuple[int, str], ...] = ()
+
+
+def as_text(path: str | os.PathLike[str]) -> str:
+    """Give a path as text that can be written down: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -56,11 +56,15 @@ class Settings(NamedTuple):
         return self._replace(**changes)
 
 
-def default_path() -> Path:
-    """Give the platform's place for the config file, whether or not it is there."""
+def default_path() -> Path | None:
+    """Give the platform's place for the config file, there or not; None without a home."""
     import platformdirs
 
-    return platformdirs.user_config_path("tovec") / "config.toml"
+    try:
+        path = platformdirs.user_config_path("tovec") / "config.toml"
+    except RuntimeError:  # neither HOME nor an entry of passwd, as in containers (fault 140)
+        return None
+    return path if path.is_absolute() else None  # never in the current directory
 
 
 def load(explicit: str | None, environ: Mapping[str, str]) -> Settings:
@@ -70,7 +74,8 @@ def load(explicit: str | None, environ: Mapping[str, str]) -> Settings:
     tovec does not know: a typo must not silently mean "default".
     """
     named = explicit or environ.get("TOVEC_CONFIG")
-    settings = _from_file(Path(named) if named else default_path(), required=bool(named))
+    path = Path(named) if named else default_path()
+    settings = Settings() if path is None else _from_file(path, required=bool(named))
     if provider := environ.get("TOVEC_PROVIDER"):
         origins = {**settings.origins, "provider": "TOVEC_PROVIDER"}
         settings = settings._replace(provider=provider, origins=origins)

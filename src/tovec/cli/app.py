@@ -15,6 +15,7 @@ from tovec.cli.reporting import Reporter
 from tovec.errors import FileError, Stopped, TovecError, UsageError
 
 BUG = 70
+_SPARE = "give it more (see ulimit -a), or ask for less at once (--concurrency); a job goes on"
 
 
 def main() -> NoReturn:
@@ -60,8 +61,22 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
                 return UsageError.exit_code
             reporter.error(_usage(error))
             return UsageError.exit_code
+        if isinstance(error, ImportError) and not (error.name or "tovec").startswith("tovec"):
+            reporter.error(_missing(error.name or ""))
+            return UsageError.exit_code
+        if isinstance(error, MemoryError) or "start new thread" in str(error):
+            lacking = "memory" if isinstance(error, MemoryError) else "threads"
+            reporter.error(TovecError(f"the system has no more {lacking} for it", hint=_SPARE))
+            return BUG
         reporter.bug(error)
         return BUG
+
+
+def _missing(module: str) -> UsageError:
+    package = module.partition(".")[0]
+    return UsageError(
+        f"the library {package} cannot be loaded", hint=f"pip install --force-reinstall {package}"
+    )
 
 
 def _usage(error: Any) -> UsageError:

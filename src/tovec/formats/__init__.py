@@ -110,6 +110,17 @@ def output_format(path: str | None, explicit: str | None) -> str:
     return name
 
 
+def check_writable(name: str, *, seekable: bool) -> None:
+    """Raise what would stop the format's writer, before anything is paid for."""
+    match name:
+        case "parquet":
+            from tovec.formats import parquet  # noqa: F401 - whether it can be imported
+        case "npy":
+            from tovec.formats import npy
+
+            npy.check_seekable(seekable=seekable)
+
+
 def writer(name: str, sink: Sink, meta: VectorMeta, options: WriteOptions) -> Writer:
     """Give the writer of a format."""
     match name:

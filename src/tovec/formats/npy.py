@@ -17,6 +17,7 @@ import orjson
 from tovec.errors import UsageError
 from tovec.formats.interface import Sink, VectorMeta, WriteOptions
 from tovec.formats.vectors import as_stored
+from tovec.records import as_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,15 +41,20 @@ def header(rows: int, dimensions: int, dtype: str) -> bytes:
     )
 
 
+def check_seekable(*, seekable: bool) -> None:
+    """Raise UsageError where the header cannot be completed."""
+    if not seekable:
+        raise UsageError(
+            "npy needs a file: its first bytes hold the number of rows",
+            hint="name one with -o OUT.npy, or stream --format jsonl",
+        )
+
+
 class NpyWriter:
     """Appends rows, and completes the header and the side files at the end."""
 
     def __init__(self, sink: Sink, meta: VectorMeta, options: WriteOptions) -> None:
-        if not sink.seekable:
-            raise UsageError(
-                "npy needs a file: its first bytes hold the number of rows",
-                hint="name one with -o OUT.npy, or stream --format jsonl",
-            )
+        check_seekable(seekable=sink.seekable)
         self._sink = sink
         self._meta = meta
         self._id_field = options.id_field
@@ -81,7 +87,7 @@ class NpyWriter:
             "dimensions": self._dimensions,
             "dtype": self._meta.dtype,
             "rows": self._rows,
-            "ids": None if self._ids is None else self._sink.name + IDS,
+            "ids": None if self._ids is None else as_text(self._sink.name) + IDS,
             "tool": self._meta.tool,
         }
         side = self._sink.beside(".json")

@@ -14,7 +14,7 @@ from tovec.formats.fields import TextField
 from tovec.formats.interface import ReadOptions
 from tovec.formats.lines import MAX_RECORD
 from tovec.formats.source import chunks, shown
-from tovec.records import Block, Problem
+from tovec.records import Block, Problem, as_text
 
 _FIELD = TextField(ReadOptions())
 _SCHEMA = pa.schema({"index": pa.int64(), "path": pa.string(), "text": pa.string()})
@@ -30,7 +30,7 @@ def read(
     """
     source = shown(path)
     text = _text(path, options, stdin)
-    values = [[first], [source], [text]] if text is not None else [[], [], []]
+    values = [[first], [as_text(source)], [text]] if text is not None else [[], [], []]
     batch = pa.record_batch(values, schema=_SCHEMA)
     place = np.arange(len(batch))
     block = arrow.block(batch, _FIELD, source, first + place, place + 1, "text")

@@ -29,7 +29,7 @@ from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import OnReject, Preparation
 from tovec.jobs.report import Report
-from tovec.records import Answer, Limits, Request
+from tovec.records import Answer, Limits, Request, as_text
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, Published, StandardOutput
 from tovec.store.job import Job, finish_removal
@@ -95,7 +95,7 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     report = Report(observer, connection.model)
     reporting.append(report)
     finished = finish_removal(work.directory)
-    if finished is not None and finished.get("output") == work.output:
+    if finished is not None and finished.get("output") == as_text(work.output):
         observer(Note("the job was done already, but for tidying up", "warning"))
         return report
     job = Job(work.directory, identity(connection))
@@ -121,6 +121,8 @@ def identity(connection: Connection) -> dict[str, Any]:
 
 
 def _check(work: Batch) -> None:
+    name = formats.output_format(work.output, work.format)
+    formats.check_writable(name, seekable=work.output != STDIN)
     outputs = {os.path.realpath(path) for path in (work.output, work.rejects_path)}
     for path in work.paths:
         if path != STDIN and os.path.realpath(path) in outputs:
@@ -341,7 +343,9 @@ class _Run:
         work, report = self._work, self._report
         # Rows that are mended are picked up by the next run, which then pays for them alone.
         keep = work.keep_job or report.rejected > 0
-        self._job.finish(keep=keep, finished={"output": work.output, "published": published})
+        self._job.finish(
+            keep=keep, finished={"output": as_text(work.output), "published": published}
+        )
         if work.stats is not None:
             import orjson
 

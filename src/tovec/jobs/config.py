@@ -78,7 +78,7 @@ def _file(settings: Settings, environ: Mapping[str, str]) -> str:
     named = {origin for origin in settings.origins.values() if origin.endswith(".toml")}
     if named:
         return min(named)
-    place = environ.get("TOVEC_CONFIG") or str(default_path())
+    place = environ.get("TOVEC_CONFIG") or str(default_path() or "there is no home directory")
     return f"{place} (nothing is set there)"
 
 

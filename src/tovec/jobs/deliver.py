@@ -16,7 +16,7 @@ import orjson
 from tovec.formats.interface import Writer
 from tovec.jobs.assembly import Extra, Finished, Prepared, finish
 from tovec.jobs.inputs import changed
-from tovec.records import Block, Problem, Rows
+from tovec.records import Block, Problem, Rows, as_text
 from tovec.store.job import Job
 from tovec.store.keys import keys_of
 
@@ -64,6 +64,7 @@ class Rejects:
         if self._file is None:
             self._file = self._opened()
         self.count += 1
+        source = as_text(source)
         fields = {"source": source, "line": line, "index": index, "kind": kind, "reason": reason}
         self._file.write(orjson.dumps({**fields, "row": row}) + b"\n")
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from tovec.errors import FileError, LockedError, UsageError
+from tovec.records import as_text
 from tovec.store.filesystem import REAL, FileSystem
 
 BUFFER = 1 << 20
@@ -145,7 +146,7 @@ def published(path: Path, fs: FileSystem, file: int | None = None) -> dict[str, 
     """Give what tells a published file from any other of its name."""
     status = fs.status(str(path) if file is None else file)
     return {
-        "path": os.fsdecode(path),
+        "path": as_text(path),
         "inode": status.identity[1],
         "size": status.size,
         "changed": status.changed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tovec.errors import UsageError
+from tovec.records import as_text
 from tovec.store.durable import (
     BUFFER,
     Published,
@@ -64,7 +65,7 @@ class OutputDirectory:
             self._complete_last()
             sync_directory(self._temporary)
             found = [self._described(self._temporary)]
-            return [{**one, "path": os.fsdecode(self._path)} for one in found]
+            return [{**one, "path": as_text(self._path)} for one in found]
         except OSError as error:
             self.discard()
             fail(error, self._path)
@@ -112,7 +113,7 @@ class OutputDirectory:
     def _described(self, path: Path) -> dict[str, Any]:
         names = sorted(one.name for one in path.iterdir())
         files = [published(path / name, REAL) | {"path": name} for name in names]
-        return {"path": os.fsdecode(path), "inode": path.stat().st_ino, "files": files}
+        return {"path": as_text(path), "inode": path.stat().st_ino, "files": files}
 
     def _remove(self, path: Path) -> None:
         if path.exists():
