@@ -64,6 +64,7 @@ def test_extra_fields_of_file_and_flags_are_joined(config):
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_the_file(config, text, words):
+    """#177"""
     path = config(text)
     with pytest.raises(UsageError) as caught:
         settings.load(path, {})

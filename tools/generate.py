@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools import completions, dependencies, manpages, reference
+from tools import completions, dependencies, faults, manpages, reference
 
 ROOT = Path(__file__).parent.parent
 
 
 def files() -> dict[str, str]:
     """Give every generated file's text by its path in the repository."""
-    return {**completions.files(), **manpages.files(), **reference.files(), **dependencies.files()}
+    pages = (completions, manpages, reference, dependencies, faults)
+    return {name: text for page in pages for name, text in page.files().items()}
 
 
 def main() -> None:

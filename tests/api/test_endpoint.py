@@ -31,6 +31,7 @@ def resolved(**settings: Any) -> Endpoint:
     ],
 )
 def test_a_base_url_is_understood_as_people_write_it(base: str, url: str) -> None:
+    """#172"""
     assert resolved(base_url=base).url == url
 
 
@@ -63,11 +64,13 @@ def test_the_providers_own_address_query_and_models_are_joined() -> None:
     ],
 )
 def test_an_address_that_cannot_be_meant_is_refused(base: str) -> None:
+    """#172"""
     with pytest.raises(UsageError):
         resolved(base_url=base)
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+    """#172"""
     with pytest.raises(UsageError) as caught:
         resolved(base_url="https://me:canary@h/v1")
     assert "canary" not in f"{caught.value.what}{caught.value.where}{caught.value.hint}"
@@ -91,12 +94,14 @@ def test_an_address_is_shown_without_what_may_be_secret() -> None:
     ],
 )
 def test_fields_that_break_a_request_are_refused(settings: dict[str, Any]) -> None:
+    """#176"""
     with pytest.raises(UsageError):
         resolved(**settings)
 
 
 @pytest.mark.parametrize("url", ["http://api.example.com/v1", "http://10.0.0.1/v1"])
 def test_a_key_is_never_sent_in_the_clear_to_another_machine(url: str) -> None:
+    """#173"""
     with pytest.raises(PersonError, match="unencrypted"):
         refuse_plain_http(url, has_key=True)
     refuse_plain_http(url, has_key=False)
@@ -104,4 +109,5 @@ def test_a_key_is_never_sent_in_the_clear_to_another_machine(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/v1", "http://localhost/v1", "http://[::1]/v1"])
 def test_a_key_may_go_to_this_machine_in_the_clear(url: str) -> None:
+    """#173"""
     refuse_plain_http(url, has_key=True)

@@ -23,6 +23,7 @@ def provider(**more: Any) -> Provider:
 
 
 def test_a_secret_shows_itself_nowhere_but_by_name() -> None:
+    """#170"""
     secret = Secret(KEY)
     assert {str(secret), repr(secret), f"{secret}", f"{secret:>5}"} == {"***"}
     assert secret.reveal() == KEY
@@ -33,6 +34,7 @@ def test_a_secret_shows_itself_nowhere_but_by_name() -> None:
 
 
 def test_a_text_is_redacted_in_every_form_that_a_key_takes() -> None:
+    """#171"""
     import base64
     import json
     import urllib.parse
@@ -50,6 +52,7 @@ def test_a_text_is_redacted_in_every_form_that_a_key_takes() -> None:
 
 
 def test_the_environment_comes_first_and_a_trailing_newline_is_no_part_of_a_key() -> None:
+    """#167"""
     found = find_key(provider(key_command=("false",)), {"P_API_KEY": KEY + "\r\n"})
     assert found is not None and found.reveal() == KEY
 
@@ -62,6 +65,7 @@ def test_the_environment_comes_first_and_a_trailing_newline_is_no_part_of_a_key(
 def test_a_character_no_key_has_is_named_by_its_place_and_never_shown(
     value: str, place: int
 ) -> None:
+    """#167"""
     with pytest.raises(PersonError) as caught:
         find_key(provider(), {"P_API_KEY": value})
     assert f"at place {place} " in caught.value.what
@@ -69,6 +73,7 @@ def test_a_character_no_key_has_is_named_by_its_place_and_never_shown(
 
 
 def test_a_missing_key_names_the_variable_and_the_ways_out() -> None:
+    """#167"""
     with pytest.raises(PersonError, match="P_API_KEY is not set") as caught:
         find_key(provider(), {})
     assert "-p local" in caught.value.hint
@@ -76,6 +81,7 @@ def test_a_missing_key_names_the_variable_and_the_ways_out() -> None:
 
 
 def test_an_empty_key_is_not_taken_for_none() -> None:
+    """#167"""
     with pytest.raises(PersonError, match="empty"):
         find_key(provider(), {"P_API_KEY": ""})
 
@@ -111,6 +117,7 @@ def test_a_key_command_that_is_not_there_or_hangs_is_an_error(
 
 
 def test_a_key_file_must_be_private(tmp_path: Path) -> None:
+    """#169"""
     path = tmp_path / "key"
     path.write_text(KEY + "\n")
     path.chmod(0o600)
@@ -124,6 +131,7 @@ def test_a_key_file_must_be_private(tmp_path: Path) -> None:
 
 
 def test_a_key_file_that_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    """#169"""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, 0o600)
     for path in (pipe, tmp_path):

@@ -77,6 +77,7 @@ def test_equal_texts_are_asked_for_once(batch, server, jsonl):
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.npy"])
 def test_the_output_is_byte_for_byte_the_same_each_time(batch, server, rows, name):
+    """#190"""
     out = rows.parent / name
     batch(server, rows, "-o", name)
     first = out.read_bytes()
@@ -86,6 +87,7 @@ def test_the_output_is_byte_for_byte_the_same_each_time(batch, server, rows, nam
 
 
 def test_a_kept_job_pays_for_changed_rows_only_and_vanished_rows_leave(batch, server, jsonl):
+    """#117"""
     jsonl([{"text": text} for text in TEXTS])
     assert batch(server, "rows.jsonl", "-o", "out.jsonl", "--keep-job").returncode == 0
     changed = [*TEXTS[5:60], "a new text", *TEXTS[60:]]
@@ -145,6 +147,7 @@ def test_part_files_hold_so_many_rows_each(batch, server, rows):
 
 
 def test_an_empty_input_gives_an_empty_output_of_the_right_columns(batch, server, tmp_path):
+    """#152"""
     (tmp_path / "rows.jsonl").touch()
     done = batch(server, "rows.jsonl", "-o", "out.parquet", "-d", "8")
     assert done.returncode == 0, done.stderr
@@ -171,6 +174,7 @@ def wait_for(condition, seconds=30):
 
 
 def test_a_killed_job_goes_on_where_it_was(batch, server, rows):
+    """#127"""
     server.latency = 0.05
     batch(server, rows, "-o", "out.jsonl", "--dry-run")  # writes the config
     child = start(rows.parent, server, "-o", "out.jsonl", "--concurrency", "2")
@@ -190,6 +194,7 @@ def test_a_killed_job_goes_on_where_it_was(batch, server, rows):
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_lets_what_is_under_way_be_stored(batch, server, rows, number, code):
+    """#130 #131"""
     server.latency = 0.2
     batch(server, rows, "-o", "out.jsonl", "--dry-run")
     child = start(rows.parent, server, "-o", "out.jsonl", "--concurrency", "2")
@@ -208,6 +213,7 @@ def test_a_signal_lets_what_is_under_way_be_stored(batch, server, rows, number, 
 
 
 def test_a_second_signal_stops_at_once(batch, server, rows):
+    """#130"""
     server.latency = 600
     batch(server, rows, "-o", "out.jsonl", "--dry-run")
     child = start(rows.parent, server, "-o", "out.jsonl", "--concurrency", "2")
@@ -223,6 +229,7 @@ def test_a_second_signal_stops_at_once(batch, server, rows):
 
 
 def test_a_second_run_ends_at_once_and_names_the_first(batch, server, rows):
+    """#120 #137"""
     server.latency = 600
     batch(server, rows, "-o", "out.jsonl", "--dry-run")
     child = start(rows.parent, server, "-o", "out.jsonl")
@@ -291,6 +298,7 @@ def test_rows_that_cannot_be_read_are_set_aside_or_stop_the_job(batch, server, t
 
 
 def test_another_model_in_the_same_directory_is_refused_and_named(batch, server, rows):
+    """#178"""
     batch(server, rows, "-o", "out.jsonl", "--keep-job")
     done = batch(server, rows, "-o", "out.jsonl", "--keep-job", "-d", "4")
     assert done.returncode == 8
@@ -323,12 +331,14 @@ def test_an_output_that_is_not_the_jobs_is_never_replaced(batch, server, rows):
 
 
 def test_the_input_is_never_the_output(batch, server, rows):
+    """#163"""
     done = batch(server, rows, "-o", rows, "--force")
     assert done.returncode == 2
     assert len(read(rows)) == 120
 
 
 def test_an_input_that_changes_while_the_job_runs_is_noticed(batch, server, rows):
+    """#117"""
     server.latency = 0.5
     batch(server, rows, "-o", "out.jsonl", "--dry-run")
     child = start(rows.parent, server, "-o", "out.jsonl")
@@ -348,6 +358,7 @@ def test_an_input_that_changes_while_the_job_runs_is_noticed(batch, server, rows
 
 
 def test_stdin_is_kept_so_that_a_killed_job_can_go_on(batch, server, tmp_path):
+    """#163"""
     server.latency = 600
     piped = "".join(f"{text}\n" for text in TEXTS)
     batch(server, "-", "-o", "out.jsonl", "--dry-run", input=piped)
@@ -374,6 +385,7 @@ def test_stdin_is_kept_so_that_a_killed_job_can_go_on(batch, server, tmp_path):
 
 
 def test_a_job_directory_holds_no_text_of_a_file_and_no_key(batch, server, rows, monkeypatch):
+    """#170"""
     monkeypatch.setenv("MINE_KEY", "sk-canary-000111222333")
     server.key = "sk-canary-000111222333"
     config = rows.parent / "config.toml"
@@ -422,6 +434,7 @@ def test_a_dry_run_counts_tokens_exactly_and_prices_them(tovec, rows):
 
 
 def test_max_tokens_is_never_exceeded_over_all_runs(batch, server, rows):
+    """#99"""
     for _ in range(2):
         done = batch(server, rows, "-o", "out.jsonl", "--max-tokens", "900")
         assert done.returncode == 5

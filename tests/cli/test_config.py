@@ -41,6 +41,7 @@ def test_without_a_provider_it_still_shows_what_is_there(tovec):
 
 
 def test_a_typo_in_the_config_is_named_in_three_lines(tovec, tmp_path):
+    """#177"""
     path = tmp_path / "my.toml"
     path.write_text('[providers.mine]\nbase_ulr = "https://x.example"\n')
     done = tovec("config", "--config", path)

@@ -59,6 +59,7 @@ def test_texts_between_nuls_may_hold_line_feeds(tovec):
 
 
 def test_blank_lines_are_skipped_with_a_counted_warning(tovec):
+    """#152"""
     done = tovec("embed", "-p", "local", input="one\n\n  \ntwo\n")
     assert [(r["index"], r["text"]) for r in rows_of(done.stdout)] == [(0, "one"), (3, "two")]
     assert b"2 blank lines were skipped" in done.stderr
@@ -89,6 +90,7 @@ def test_columns_are_chosen_and_a_template_joins_fields(tovec, jsonl):
 
 
 def test_gzip_is_opened_as_it_is_and_several_files_are_numbered_through(tovec, tmp_path):
+    """#163"""
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one\ntwo\n"))
     (tmp_path / "b.txt").write_bytes(b"three")
     done = tovec("embed", "-p", "local", "-f", tmp_path / "a.txt.gz", "-f", tmp_path / "b.txt")
@@ -141,6 +143,7 @@ def test_npy_names_the_input_rows_when_some_were_skipped(tovec, tmp_path):
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.npy", "out.jsonl"])
 def test_an_empty_input_gives_a_valid_empty_output(tovec, tmp_path, name):
+    """#152"""
     target = tmp_path / name
     done = tovec("embed", "-p", "local", "-o", target)
     assert done.returncode == 0
@@ -165,6 +168,7 @@ def test_dimensions_are_asked_for(tovec):
 
 
 def test_head_takes_one_line_without_a_murmur():
+    """#132"""
     script = f"seq 200000 | {sys.executable} -m tovec embed -p local | head -n 1"
     done = subprocess.run(
         ["bash", "-c", f'{script}; echo "${{PIPESTATUS[1]}}"'],
@@ -178,6 +182,7 @@ def test_head_takes_one_line_without_a_murmur():
 
 
 def test_a_full_disk_behind_stdout_is_an_error(tovec):
+    """#134"""
     with open("/dev/full", "wb") as full:
         done = tovec("embed", "-p", "local", "hi", stdout=full)
     assert done.returncode == 7
@@ -185,6 +190,7 @@ def test_a_full_disk_behind_stdout_is_an_error(tovec):
 
 
 def test_closed_standard_files_are_no_reason_to_crash(tmp_path):
+    """#133"""
     target = tmp_path / "o.jsonl"
     command = f"{sys.executable} -m tovec embed -p local hi -o {target} <&- >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], timeout=60, check=False).returncode == 0
@@ -228,6 +234,7 @@ def test_rows_come_out_while_the_input_stays_open_over_a_network():
     ("number", "code"), [(signal.SIGINT, -2), (signal.SIGTERM, -15), (signal.SIGHUP, -1)]
 )
 def test_a_signal_ends_the_run_by_that_signal_and_leaves_no_output(tmp_path, number, code):
+    """#131"""
     target = tmp_path / "o.jsonl"
     with Loopback(dimensions=8, faults=[Fault("hang")]) as server:
         options = ["--base-url", server.base_url, "-m", "m"]
@@ -287,6 +294,7 @@ def test_a_terminal_shows_a_short_table_that_fits(columns):
 
 
 def test_escape_codes_in_a_text_reach_the_terminal_inert():
+    """#182 #183"""
     shown = on_a_terminal("embed", "-p", "local", "a\x1b[31mred\x9b1m\u202eback[b]x[/b]")
     assert "\x1b" not in shown and "\x9b" not in shown and "\u202e" not in shown
     assert "\\x1b[31mred" in shown
@@ -331,6 +339,7 @@ def test_a_failed_run_leaves_the_previous_output_and_no_scraps(tovec, tmp_path, 
     ],
 )
 def test_a_row_that_cannot_be_read_is_named_by_file_and_line(tovec, tmp_path, line, words):
+    """#151 #155 #156 #157"""
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b'{"text":"fine"}\n' + line + b"\n")
     done = tovec("embed", "-p", "local", "-f", path)
@@ -340,6 +349,7 @@ def test_a_row_that_cannot_be_read_is_named_by_file_and_line(tovec, tmp_path, li
 
 
 def test_an_empty_text_is_left_out_counted_and_exit_3(tovec, jsonl):
+    """#153"""
     done = tovec("embed", "-p", "local", "-f", jsonl([{"text": "a"}, {"text": " "}, {"text": "b"}]))
     assert [row["text"] for row in rows_of(done.stdout)] == ["a", "b"]
     assert done.returncode == 3
@@ -347,6 +357,7 @@ def test_an_empty_text_is_left_out_counted_and_exit_3(tovec, jsonl):
 
 
 def test_a_text_over_the_models_limit_is_named(tovec, tmp_path):
+    """#160"""
     path = tmp_path / "long.txt"
     path.write_text("short\n" + "word " * 9000 + "\n")
     done = tovec("embed", "-p", "local", "-f", path)
@@ -382,6 +393,7 @@ def test_a_long_text_within_the_models_limit_is_embedded(tovec):
 def test_a_mistake_is_explained_in_three_lines_with_its_exit_code(
     tovec, tmp_path, arguments, code, words
 ):
+    """#172 #187"""
     done = tovec(*arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert words in done.stderr
@@ -391,6 +403,7 @@ def test_a_mistake_is_explained_in_three_lines_with_its_exit_code(
 
 
 def test_errors_can_be_json_lines(tovec):
+    """#189"""
     done = tovec("embed", "--log-format", "json", "-p", "local", "-f", "nowhere.txt")
     (said,) = rows_of(done.stderr)
     assert (said["level"], said["code"], said["name"]) == ("error", 6, "InputError")
@@ -546,6 +559,7 @@ def test_nothing_behind_the_address_is_exit_4_and_names_it(tovec):
 
 
 def test_a_key_appears_nowhere_in_what_is_said_or_written(tovec, tmp_path):
+    """#170 #171"""
     echo = {"error": {"message": f"Incorrect API key provided: {KEY}", "type": "auth"}}
     with Loopback(dimensions=8, faults=[Fault("status", at=[2], status=401, body=echo)]) as server:
         config = tmp_path / "c.toml"
@@ -563,6 +577,7 @@ def test_a_key_appears_nowhere_in_what_is_said_or_written(tovec, tmp_path):
 
 
 def test_a_crash_shows_no_key_and_no_local_variables(tmp_path):
+    """#170"""
     code = (
         "import sys, tovec.api.client as client\n"
         "def crash(self, *_):\n"
@@ -586,6 +601,7 @@ def test_a_crash_shows_no_key_and_no_local_variables(tmp_path):
 
 
 def test_a_key_is_not_sent_unencrypted_to_another_machine(tovec):
+    """#173"""
     done = tovec(
         "embed",
         "hi",

@@ -161,6 +161,7 @@ def test_json_lines_in_another_encoding_are_read(tovec):
 
 
 def test_a_row_of_the_wrong_length_stops_the_run_and_is_named(tovec, tmp_path):
+    """#162"""
     source = tmp_path / "in.csv"
     source.write_text("text,n\na,1\nb\n")
     done = tovec("embed", "-p", "local", "-f", source)
@@ -245,7 +246,7 @@ def test_an_empty_input_has_the_columns_of_chunks(tovec, tmp_path):
 
 
 def test_many_chunks_of_a_large_text_take_little_memory(tovec, tmp_path):
-    """Its rows, all with the whole text, would be 2 GB at once, and more than Arrow takes."""
+    """#124: Its rows, all with the whole text, would be 2 GB at once, and more than Arrow takes."""
     source, target = tmp_path / "in.txt", tmp_path / "out.parquet"
     source.write_text(PARAGRAPH * 15_000)
     options = ["--input-format", "text", "--long", "split", "--chunk-tokens", "128"]
@@ -261,6 +262,7 @@ def test_many_chunks_of_a_large_text_take_little_memory(tovec, tmp_path):
 
 
 def test_ids_that_came_before_are_counted(tovec, jsonl):
+    """#158"""
     source = jsonl([{"id": i, "text": f"t{i}"} for i in (1, 2, 1, 1)] + [{"text": "t"}])
     done = tovec("embed", "-p", "local", "-f", source, "--id-field", "id")
     assert done.returncode == 0

@@ -29,17 +29,20 @@ def written(form: str, *rows: str, end: str = "\n") -> bytes:
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_marks_and_line_ends_are_no_text(form, mark, end):
+    """#147 #149"""
     data = mark + written(form, "one", "naïve", end=end)
     assert texts(read_bytes(data, format=form)) == ["one", "naïve"]
 
 
 @pytest.mark.parametrize("form", LINE_FORMATS)
 def test_a_last_line_needs_no_end(form):
+    """#152"""
     assert texts(read_bytes(written(form, "one", "two")[:-1], format=form)) == ["one", "two"]
 
 
 @pytest.mark.parametrize("form", LINE_FORMATS)
 def test_nul_bytes_are_text(form):
+    """#150"""
     assert texts(read_bytes(written(form, "a\0b"), format=form)) == ["a\0b"] or form == "jsonl"
     assert texts(read_bytes(b'{"text":"a\\u0000b"}', format="jsonl")) == ["a\0b"]
 
@@ -62,6 +65,7 @@ def test_blank_lines_are_counted(form):
     ("name", "text"), [("latin-1", "naïve"), ("cp1252", "€"), ("shift-jis", "日本")]
 )
 def test_another_encoding_is_read_where_it_is_named(form, name, text):
+    """#148"""
     data = written(form, text).decode().encode(name)
     assert texts(read_bytes(data, format=form, encoding=name)) == [text]
     try:
@@ -74,6 +78,7 @@ def test_another_encoding_is_read_where_it_is_named(form, name, text):
 
 @pytest.mark.parametrize("form", LINE_FORMATS)
 def test_bytes_that_are_not_text_are_replaced_where_asked_for(form):
+    """#148"""
     data = written(form, "aXb").replace(b"X", b"\xff")
     assert texts(read_bytes(data, format=form, encoding_errors="replace")) == ["a\ufffdb"]
 
@@ -93,6 +98,7 @@ def test_bytes_that_are_not_text_are_replaced_where_asked_for(form):
     ],
 )
 def test_a_bad_last_line_is_a_problem_and_those_before_it_are_read(line, kind):
+    """#151 #155"""
     blocks = read_bytes(b'{"text":"a"}\n' + line.encode(), format="jsonl")
     assert texts(blocks) == ["a"]
     assert problems(blocks) == [(kind, 2, 1)]
@@ -100,6 +106,7 @@ def test_a_bad_last_line_is_a_problem_and_those_before_it_are_read(line, kind):
 
 @pytest.mark.parametrize("form", LINE_FORMATS)
 def test_a_line_of_a_hundred_megabytes_is_read_whole(form):
+    """#154"""
     text = "x" * 100_000_000
     (found, last) = texts(read_bytes(written(form, text, "last"), format=form))
     assert found == text
@@ -108,6 +115,7 @@ def test_a_line_of_a_hundred_megabytes_is_read_whole(form):
 
 @pytest.mark.parametrize("form", ["lines", "jsonl", "tokens"])
 def test_a_line_that_is_too_long_is_a_problem_and_the_next_is_read(form, monkeypatch):
+    """#154"""
     monkeypatch.setattr(f"tovec.formats.{form}.MAX_RECORD", 1000)
     long, short = ("[1]" + " " * 1000, "[2]") if form == "tokens" else ("x" * 1001, "short")
     data = f"{long}\n{short}\n".encode() if form == "tokens" else written(form, long, short)

@@ -68,6 +68,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path):
 
 
 def test_a_directory_stands_for_its_files_in_the_order_of_their_paths(tree):
+    """#163"""
     expected = ["a/y.txt", "a/z.md", "a.md", "b.md", "c/d/e.md"]
     assert below(tree, read_files(tree, format="text")) == expected
 

@@ -161,6 +161,7 @@ def test_only_the_columns_that_are_needed_are_read(tmp_path, monkeypatch):
     "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
 )
 def test_null_and_empty_texts_are_problems(tmp_path, kind):
+    """#153 #162"""
     column = pa.array(["a", None, "", " ", "b"]).cast(kind)
     blocks = read_files(stored(tmp_path, pa.table({"text": column, "n": range(5)})))
     assert texts(blocks) == ["a", "b"]
@@ -196,6 +197,7 @@ def test_a_pipe_is_refused_with_the_reason():
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty", "gzip"])
 def test_what_is_not_a_whole_parquet_file_is_an_error(tmp_path, damage):
+    """#162"""
     path = stored(tmp_path, pa.table({"text": ["words " * 50] * 2000}), use_dictionary=False)
     data = bytearray(path.read_bytes())
     if damage == "cut":

@@ -84,11 +84,13 @@ def test_json_rows_keep_their_bytes(pairs):
 
 
 def test_a_byte_order_mark_at_the_start_is_no_text_and_inside_it_is():
+    """#147"""
     assert texts(read_bytes("\ufeffa\n\ufeffb".encode())) == ["a", "\ufeffb"]
     assert texts(read_bytes(b'\xef\xbb\xbf{"text":"a"}', JSONL)) == ["a"]
 
 
 def test_only_line_feeds_end_a_line():
+    """#149"""
     data = "a\u2028b\x85c\x0cd\re\x1cf\ng"
     assert texts(read_bytes(data.encode())) == ["a\u2028b\x85c\x0cd\re\x1cf", "g"]
 
@@ -98,6 +100,7 @@ def test_nul_bytes_in_a_line_are_text():
 
 
 def test_invalid_utf8_names_file_line_and_byte(tmp_path):
+    """#148"""
     path = tmp_path / "latin.txt"
     path.write_bytes("fine\nna\xefve\n".encode("latin-1"))
     with pytest.raises(InputError) as caught:
@@ -118,6 +121,7 @@ def test_an_encoding_can_be_named_and_errors_replaced():
 
 
 def test_blank_rows_are_counted_and_the_others_keep_their_place():
+    """#152"""
     (block,) = read_bytes(b"a\n\n \t\nb\n")
     assert (block.inputs, list(block.index), list(block.lines), block.blank) == (
         ["a", "b"],
@@ -146,6 +150,7 @@ def test_blank_rows_are_counted_and_the_others_keep_their_place():
     ],
 )
 def test_a_bad_row_is_a_problem_with_its_place_and_the_others_are_read(line, kind):
+    """#151 #153 #155 #156 #157"""
     (block,) = read_bytes(b'{"text":"a"}\n' + line + b'\n{"text":"b"}\n', JSONL)
     assert block.inputs == ["a", "b"]
     (problem,) = block.problems
@@ -153,6 +158,7 @@ def test_a_bad_row_is_a_problem_with_its_place_and_the_others_are_read(line, kin
 
 
 def test_of_equal_keys_the_last_one_counts():
+    """#159"""
     (block,) = read_bytes(b'{"text":"a","text":"b"}\n', JSONL)
     assert block.inputs == ["b"]
 
@@ -171,6 +177,7 @@ def test_the_format_is_known_by_the_name_below_the_compression(tmp_path, suffix)
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_gzip_file_is_an_error_and_never_a_shorter_file(tmp_path, damage):
+    """#163"""
     whole = bytearray(gzip.compress(b"".join(b"line %d\n" % i for i in range(5000))))
     if damage == "cut":
         del whole[-20:]

@@ -94,6 +94,7 @@ def test_the_bytes_of_jsonl_are_these():
 
 
 def test_the_header_of_npy_is_numpys_own_and_128_bytes_long():
+    """#125"""
     for rows in (0, 1, 10**12):
         made = io.BytesIO(header(rows, 1536, "float32"))
         assert np.lib.format.read_magic(made) == (1, 0)

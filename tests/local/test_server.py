@@ -343,6 +343,7 @@ def test_a_key_that_is_not_there_is_an_error_not_an_open_server(environ):
 
 @pytest.mark.parametrize("missing", ["starlette.applications", "uvicorn"])
 def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch, missing):
+    """#181"""
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UsageError) as error:
         run(port=0)

@@ -67,6 +67,7 @@ def test_with_force_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
 
 
 def test_a_symlink_stays_and_the_file_it_names_is_replaced(tmp_path):
+    """#108"""
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")
     write(tmp_path / "link", force=True).commit()
@@ -76,6 +77,7 @@ def test_a_symlink_stays_and_the_file_it_names_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("kind", ["directory", "fifo"])
 def test_what_is_no_regular_file_is_refused(tmp_path, kind):
+    """#108"""
     path = tmp_path / "out"
     path.mkdir() if kind == "directory" else os.mkfifo(path)
     with pytest.raises(UsageError):
@@ -88,12 +90,14 @@ def test_a_directory_that_is_not_there_is_a_file_error(tmp_path):
 
 
 def test_a_name_as_long_as_names_may_be_works(tmp_path):
+    """#110"""
     path = tmp_path / ("x" * 255)
     write(path).commit()
     assert path.read_bytes() == b"new"
 
 
 def test_what_a_killed_run_left_is_removed_and_a_living_runs_file_is_not(tmp_path):
+    """#119"""
     code = (
         "import os, signal, sys; from tovec.store.durable import OutputFile;"
         "one = OutputFile(sys.argv[1], force=False); os.kill(os.getpid(), signal.SIGKILL)"

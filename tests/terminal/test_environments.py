@@ -44,6 +44,7 @@ def bare(*arguments: str, env: dict[str, str] | None = None, **more):
     ids=str,
 )
 def test_every_command_works_with_next_to_no_environment(env):
+    """#140"""
     done = bare("embed", "-p", "local", "héllo ☃", env=env)
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["text"] == "héllo ☃"
@@ -54,6 +55,7 @@ def test_every_command_works_with_next_to_no_environment(env):
 
 
 def test_an_ascii_terminal_gets_escapes_and_no_traceback():
+    """#188"""
     env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TERM": "vt100"}
     command = [sys.executable, "-m", "tovec", "embed", "-p", "local", "snowman ☃"]
     with Console(command, {**BARE, **env}) as console:
@@ -62,6 +64,7 @@ def test_an_ascii_terminal_gets_escapes_and_no_traceback():
 
 
 def test_closed_standard_files_are_no_error(tmp_path):
+    """#133"""
     output = tmp_path / "out.jsonl"
     program = f'"{sys.executable}" -m tovec embed -p local -o "{output}" hello'
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
@@ -80,6 +83,7 @@ def test_closed_stdin_without_texts_is_an_empty_input():
 
 
 def test_stderr_in_a_file_has_whole_lines_and_no_escapes(tmp_path):
+    """#141"""
     with (tmp_path / "log").open("wb") as log:
         done = bare(
             "embed", "-v", "-p", "opnai", "x", env={"FORCE_COLOR": "1"}, stderr=log, stdout=log
@@ -92,6 +96,7 @@ def test_stderr_in_a_file_has_whole_lines_and_no_escapes(tmp_path):
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (50, 200), (24, 40)])
 def test_no_line_of_the_short_view_is_wider_than_the_terminal(rows, columns):
+    """#141"""
     command = [sys.executable, "-m", "tovec", "embed", "-p", "local", "word " * 60, "短い" * 60]
     env = {**os.environ, "TERM": "xterm", "LANG": "C.UTF-8"}
     env.pop("COLUMNS", None)
@@ -125,6 +130,7 @@ def test_a_table_in_a_pipe_is_not_cut():
 
 
 def test_a_dumb_terminal_and_no_color_get_no_escapes():
+    """#141"""
     for env in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}):
         with Console([sys.executable, "-m", "tovec", "embed", "--help"], {**BARE, **env}) as one:
             assert one.end() == 0

@@ -48,6 +48,7 @@ def test_vv_tells_the_wire_without_key_and_text(tovec):
 
 
 def test_json_messages_are_one_object_a_line_with_the_same_facts(tovec):
+    """#189"""
     done = tovec("--log-format", "json", "embed", "-p", "opnai", "x")
     (said,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert (said["level"], said["code"], said["name"]) == ("error", 2, "UsageError")
@@ -72,6 +73,7 @@ def test_a_missing_column_is_answered_with_the_nearest(tovec, jsonl):
 
 
 def test_a_missing_text_field_is_answered_with_those_that_there_are(tovec, jsonl):
+    """#157"""
     path = jsonl([{"body": "one", "title": "t"}])
     done = tovec("embed", "-p", "local", "-f", path, "--text-field", "bdy")
     assert done.returncode == 6

@@ -21,6 +21,7 @@ BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 @given(st.text(st.characters()))
 def test_no_character_that_acts_survives(text):
+    """#182"""
     shown = safe(text, 10_000)
     for character in shown:
         assert unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"}
@@ -62,6 +63,7 @@ def test_texts_in_the_short_view():
 
 
 def test_fields_of_rows_in_the_short_view(jsonl):
+    """#182"""
     path = jsonl([{"text": NASTY, "index": NASTY, NASTY: NASTY}])
     inert(on_terminal("embed", "-p", "local", "-f", path))
 
@@ -85,11 +87,13 @@ def test_fields_of_rows_in_the_short_view(jsonl):
     ids=lambda arguments: " ".join(arguments).replace(NASTY, "NASTY"),
 )
 def test_arguments_in_errors(arguments):
+    """#182"""
     inert(on_terminal(*arguments))
 
 
 @pytest.mark.parametrize("verbosity", ["-q", "-vv"])
 def test_what_an_endpoint_says_in_an_error(verbosity):
+    """#182"""
     error = {"error": {"message": NASTY, "type": NASTY, "code": NASTY, "param": NASTY}}
     with document_server("openai", errors=[(401, {}, error)] * 3) as (url, _):
         shown = on_terminal(
@@ -100,6 +104,7 @@ def test_what_an_endpoint_says_in_an_error(verbosity):
 
 
 def test_a_name_in_the_config_file(tmp_path):
+    """#182"""
     path = tmp_path / "config.toml"
     escaped = "".join(f"\\u{ord(one):04x}" for one in NASTY)
     path.write_text(f'provider = "{escaped}"\nmodel = "{escaped}"\n')
@@ -109,6 +114,7 @@ def test_a_name_in_the_config_file(tmp_path):
 
 
 def test_a_bug_report_is_inert_names_its_next_step_and_has_no_local_variables(monkeypatch, capsys):
+    """#170"""
     from tovec.cli import app
     from tovec.cli.reporting import Reporter
 
