@@ -242,7 +242,13 @@ def examples(check: Callable[..., None], count: int, *strategies: Any) -> None:
     many = settings(
         max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
-    many(given(*strategies)(lambda *args: check(*args)))()
+
+    @many
+    @given(st.tuples(*strategies))
+    def one(example: tuple[Any, ...]) -> None:
+        check(*example)
+
+    one()
 
 
 def peak() -> int:

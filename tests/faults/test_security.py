@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pty
 import subprocess
 import sys
 import urllib.parse
@@ -14,7 +15,6 @@ import pytest
 from tests.conftest import Run
 from tests.faults.injection import TEXTS, Job, failed, wait_for
 from tests.servers.loopback import Fault, Loopback
-from tests.terminal.console import Console
 
 KEY = "sk-canary+0123/456789=abcdef"
 
@@ -242,14 +242,16 @@ def test_a_stderr_that_nobody_reads_holds_up_no_work(job: Job) -> None:
 
 
 def test_a_bar_on_a_terminal_that_is_gone_holds_up_no_work(job: Job) -> None:
-    """#185: the window is closed, and SIGHUP is ignored."""
+    """#185: the window is closed while the bar is drawn."""
     job.server.latency = 0.05
-    words = ["nohup", *job.command("--concurrency", "1", output=str(job.out))]
-    words += ["--job-dir", str(job.place / "job"), "--progress", "bar"]
-    with Console(words, {**os.environ, "TERM": "xterm"}) as console:
-        wait_for(lambda: job.answered >= 1)
-        process = console._process
-    assert process.returncode is not None
+    near, far = pty.openpty()
+    child = job.start("--concurrency", "1", "--progress", "bar", stderr=far)
+    os.close(far)
+    wait_for(lambda: job.answered >= 1)
+    os.close(near)
+    child.communicate(timeout=30)
+    assert child.returncode == 0
+    job.right()
 
 
 def test_data_alone_is_on_stdout_in_order_and_a_failure_shows_in_the_exit_code(job: Job) -> None:
