@@ -25,6 +25,7 @@ ONLY_IN = {
     "starlette": {"local/server"},
     "uvicorn": {"local/server"},
     "httpx": {"api/transport"},
+    "httpcore": {"api/network"},
     "tiktoken": {"text/tokens"},
     "matplotlib": {"cli/plots"},
 }

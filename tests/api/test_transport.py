@@ -21,14 +21,17 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import orjson
 import pytest
 from tests.servers.loopback import Fault, Loopback
 
 from tovec.api import transport as transport_module
 from tovec.api.errors import TransportFailure
 from tovec.api.interface import Call, Reply
+from tovec.api.network import Network
 from tovec.api.transport import HttpxTransport, _failure, _inflated
 from tovec.errors import PersonError
 
@@ -219,6 +222,34 @@ def test_a_certificate_named_by_the_environment_is_trusted(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with Loopback(dimensions=4, certificate=serving_tls(certificate)) as server:
         assert sent(address(server))[0].status == 200
+
+
+def test_large_requests_and_answers_pass_whole_with_tls_and_without(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Megabytes come in many pieces, and more than may wait before the other side is paused."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    texts = [f"{i} " + "x" * 2500 for i in range(400)]
+    body = orjson.dumps({"model": "m", "input": texts, "encoding_format": "base64"})
+    bodies = []
+    for secured in (serving_tls(certificate), None):
+        with Loopback(dimensions=3072, certificate=secured) as server:
+            [one, two] = sent(address(server), times=2, body=body, cap=64 << 20, deadline=60.0)  # type: ignore[arg-type]
+            assert one.body == two.body
+            assert server.ledger.connections == 1
+        bodies.append(one.body)
+    assert len(bodies[0]) > 400 * 3072 * 4
+    assert bodies[0] == bodies[1]
+
+
+def test_every_pool_reads_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attributes of httpx 0.28 that this rests on are there, proxies' among them."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "other.invalid")
+    client = HttpxTransport("https://endpoint.invalid/v1", concurrency=1)._client
+    carriers: list[Any] = [client._transport, *filter(None, client._mounts.values())]
+    assert len(carriers) == 2
+    assert {type(one._pool._network_backend) for one in carriers} == {Network}
 
 
 def test_https_to_a_port_that_does_not_speak_it_needs_a_person() -> None:

@@ -20,6 +20,7 @@ import httpx
 from tovec.api.endpoint import is_loopback, shown
 from tovec.api.errors import TransportFailure
 from tovec.api.interface import Call, Reply
+from tovec.api.network import Network
 from tovec.errors import PersonError
 
 CONNECT_SECONDS = 10.0
@@ -50,6 +51,7 @@ class HttpxTransport:
                 ),
                 timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the deadline is `send`'s
             )
+            _read_in_large_pieces(self._client)
         except (ValueError, httpx.InvalidURL, ImportError):
             # Not its words: a proxy's address may hold a password.
             raise PersonError(
@@ -92,6 +94,18 @@ class HttpxTransport:
         await self._client.aclose()
 
 
+def _read_in_large_pieces(client: httpx.AsyncClient) -> None:
+    """Put our streams below each of the client's pools, proxies' among them.
+
+    httpcore takes a network backend, httpx 0.28 has no way to name one; a test holds this.
+    """
+    network = Network()
+    carriers: Any = [client._transport, *client._mounts.values()]
+    for carrier in carriers:
+        if carrier is not None:  # a host that no proxy is to be used for
+            carrier._pool._network_backend = network
+
+
 def _trusted() -> ssl.SSLContext:
     """Give the certificates to trust: those of SSL_CERT_FILE or SSL_CERT_DIR, or the usual ones."""
     try:
@@ -104,14 +118,17 @@ def _trusted() -> ssl.SSLContext:
         ) from None
 
 
-async def _body(response: httpx.Response, cap: int) -> bytes | bytearray:
-    body = bytearray()
+async def _body(response: httpx.Response, cap: int) -> bytes:
+    parts: list[bytes] = []  # joined once: what grows is copied again and again
+    size = 0
     assert isinstance(response.stream, httpx.AsyncByteStream)
     async for part in response.stream:
-        body += part
-        if len(body) > cap:
+        parts.append(part)
+        size += len(part)
+        if size > cap:
             raise TransportFailure("foreign", "too large", f"the answer exceeds {cap:,} bytes")
     _part_if_more_came(response)
+    body = b"".join(parts)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     return body if encoding in ("identity", "") else _inflated(body, encoding, cap)
 
@@ -129,7 +146,7 @@ def _part_if_more_came(response: httpx.Response) -> None:
         inner.send_failed()  # it is closed then, instead of going back to the pool
 
 
-def _inflated(body: bytes | bytearray, encoding: str, cap: int) -> bytes:
+def _inflated(body: bytes, encoding: str, cap: int) -> bytes:
     """Decode an answer that is compressed although that was not asked for, bounded and whole."""
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise TransportFailure("foreign", "encoding", f"the answer is encoded as {encoding[:40]}")

@@ -79,34 +79,35 @@ def error_of(body: bytes | bytearray) -> bool:
 
 def _order(data: list[dict[str, Any]]) -> NDArray[np.int64] | None:
     """Give each item's place, or None where they stand in order (or none says its index)."""
-    places = [item.get("index") for item in data]
-    if all(place is None for place in places):
+    places: list[Any] = [item.get("index") for item in data]
+    kinds = set(map(type, places))
+    if kinds == {type(None)}:
         return None
     expected = list(range(len(data)))
-    # `True == 1` must not pass for an index, hence the types.
-    if any(type(place) is not int for place in places) or sorted(places) != expected:  # type: ignore[type-var]
+    if kinds == {int} and places == expected:  # `True == 1` must not pass for an index
+        return None
+    if kinds != {int} or sorted(places) != expected:
         raise BadAnswer("the answer's `index` values are not 0 to n-1, each once")
-    return None if places == expected else np.array(places, np.int64)
+    return np.array(places, np.int64)
 
 
 def _vectors(embeddings: list[Any]) -> NDArray[np.float32]:
-    matrix: NDArray[np.float32] | None = None
-    for i, embedding in enumerate(embeddings):
-        row = _from_base64(embedding) if isinstance(embedding, str) else _from_list(embedding)
-        if matrix is None:
-            if not 0 < len(row) <= MAX_DIMENSIONS:
-                raise BadAnswer(f"an embedding has {len(row)} dimensions")
-            matrix = np.empty((len(embeddings), len(row)), np.float32)
-        if len(row) != matrix.shape[1]:
-            raise BadAnswer(f"embeddings of {matrix.shape[1]} and {len(row)} dimensions in one")
-        matrix[i] = row
-    if matrix is None:
+    if not embeddings:
         raise BadAnswer("the answer is empty")
+    rows = [_from_base64(one) if isinstance(one, str) else _from_list(one) for one in embeddings]
+    sizes = list(map(len, rows))
+    size = sizes[0]
+    if not 0 < size <= 4 * MAX_DIMENSIONS:
+        raise BadAnswer(f"an embedding has {size // 4} dimensions")
+    if sizes.count(size) < len(sizes):
+        other = next(one for one in sizes if one != size)
+        raise BadAnswer(f"embeddings of {size // 4} and {other // 4} dimensions in one")
+    matrix = np.frombuffer(bytearray().join(rows), "<f4").reshape(len(rows), -1)
     _check_values(matrix)
     return matrix
 
 
-def _from_base64(text: str) -> NDArray[np.float32]:
+def _from_base64(text: str) -> bytes:
     import pybase64
 
     try:
@@ -115,17 +116,17 @@ def _from_base64(text: str) -> NDArray[np.float32]:
         raise BadAnswer("an embedding is neither base64 nor a list of numbers") from None
     if len(raw) % 4:
         raise BadAnswer(f"an embedding of {len(raw)} bytes is no sequence of float32")
-    return np.frombuffer(raw, "<f4")
+    return raw
 
 
-def _from_list(values: Any) -> NDArray[np.float32]:
+def _from_list(values: Any) -> bytes:
     if not isinstance(values, list):
         raise BadAnswer("an embedding is neither base64 nor a list of numbers")
     # By exact type, because numpy would take true for 1 and "1" for a number.
     if not set(map(type, values)) <= {float, int}:
         raise BadAnswer("an embedding holds something that is not a number")
     with np.errstate(over="ignore"):
-        return np.array(values, np.float64).astype(np.float32)
+        return np.array(values, np.float64).astype("<f4").tobytes()
 
 
 def like_float64(vectors: NDArray[np.float32]) -> bool:
