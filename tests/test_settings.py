@@ -1,5 +1,8 @@
 """Settings come from flags, then the environment, then the config file, and typos are refused."""
 
+import sys
+
+import platformdirs
 import pytest
 
 from tovec import settings
@@ -76,3 +79,15 @@ def test_a_mistake_in_the_file_is_named_with_the_file(config, text, words):
 def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(UsageError):
         settings.load(str(tmp_path / "none.toml"), {})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere platformdirs says it")
+@pytest.mark.parametrize("home", ["", "/somewhere/config", None])
+def test_the_default_place_is_the_one_that_platformdirs_names(
+    home: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if home is None:
+        monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_CONFIG_HOME", home)
+    assert settings.default_path() == platformdirs.user_config_path("tovec") / "config.toml"

@@ -7,6 +7,8 @@ else left there must not choose where texts and keys go.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -58,10 +60,14 @@ class Settings(NamedTuple):
 
 def default_path() -> Path | None:
     """Give the platform's place for the config file, there or not; None without a home."""
-    import platformdirs
-
     try:
-        path = platformdirs.user_config_path("tovec") / "config.toml"
+        if sys.platform == "linux":  # the XDG rule, which platformdirs takes 9 ms to load for
+            base = os.environ.get("XDG_CONFIG_HOME", "").strip() or "~/.config"
+            path = Path(base, "tovec", "config.toml").expanduser()
+        else:
+            import platformdirs
+
+            path = platformdirs.user_config_path("tovec") / "config.toml"
     except RuntimeError:  # neither HOME nor an entry of passwd, as in containers (fault 140)
         return None
     return path if path.is_absolute() else None  # never in the current directory
