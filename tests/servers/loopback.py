@@ -337,7 +337,9 @@ class Loopback:
             server = await self.listen()
             ready.set()
             await self._stop.wait()
-            server.close()
+            # A connection that was accepted and meets a closed server is never closed itself.
+            for door in server.sockets:
+                self._loop.remove_reader(door.fileno())
             # A connection just accepted needs turns of the loop to show, as a task while its TLS
             # handshake goes on, then in `_open`.
             await turns()
@@ -346,6 +348,7 @@ class Loopback:
                     task.cancel()
                 await asyncio.wait(others)
             await turns()
+            server.close()
             while self._open:
                 for connection in list(self._open):
                     connection.drop()
