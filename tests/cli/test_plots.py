@@ -25,7 +25,7 @@ def size_of(path) -> tuple[int, int]:
         return image.size
 
 
-@pytest.mark.parametrize("count", [2, 30, 200, 700])
+@pytest.mark.parametrize("count", [2, 30, 200])
 def test_a_heat_map_has_room_for_its_labels(tovec, tmp_path, count):
     (tmp_path / "t.txt").write_text(
         "".join(f"text {i} costs ${i} and $x_{i}\n" for i in range(count))
