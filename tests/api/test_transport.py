@@ -12,9 +12,7 @@ import gzip
 import logging
 import os
 import socket
-import ssl
 import struct
-import subprocess
 import threading
 import time
 import tracemalloc
@@ -26,6 +24,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from tests.servers import certificates
 from tests.servers.loopback import Fault, Loopback
 
 from tovec.api import transport as transport_module
@@ -190,26 +189,12 @@ def test_addresses_do_not_reach_a_log(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate for 127.0.0.1 and endpoint.invalid, with its key, in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = folder / "made.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-               "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=loopback",
-               "-addext", "subjectAltName=IP:127.0.0.1,DNS:endpoint.invalid",
-               "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    made.write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
-    return made
-
-
-def serving_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return certificates.made(tmp_path_factory.mktemp("tls"))
 
 
 def test_a_certificate_that_nobody_vouches_for_needs_a_person(certificate: Path) -> None:
     """#5"""
-    with Loopback(dimensions=4, certificate=serving_tls(certificate)) as server:
+    with Loopback(dimensions=4, certificate=certificates.serving(certificate)) as server:
         found = failure(address(server))
     assert (found.kind, found.cause) == ("fatal", "certificate")
     assert "self-signed" in found.detail
@@ -220,7 +205,7 @@ def test_a_certificate_named_by_the_environment_is_trusted(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with Loopback(dimensions=4, certificate=serving_tls(certificate)) as server:
+    with Loopback(dimensions=4, certificate=certificates.serving(certificate)) as server:
         assert sent(address(server))[0].status == 200
 
 
@@ -440,7 +425,7 @@ def test_https_goes_through_the_proxy_and_trusts_the_certificates_that_are_named
 ) -> None:
     """#175: HTTPS_PROXY and SSL_CERT_FILE, as a company's network needs them."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with Loopback(dimensions=4, certificate=serving_tls(certificate)) as server:
+    with Loopback(dimensions=4, certificate=certificates.serving(certificate)) as server:
         proxy = Proxy(server.port)
         with listening(proxy) as port:
             monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")

@@ -52,7 +52,8 @@ def answers(draw: st.DrawFn, most: int = 5) -> Made:
     document: dict[str, Any] = {"data": rows, "model": "m", "usage": {"prompt_tokens": count}}
     if harmful is not None:
         _spoil_row(harmful, rows, at, truth)
-    if "no index" in changes and not (harmful or "").startswith("index"):
+    by_index = harmful == "replace" or (harmful or "").startswith("index")
+    if "no index" in changes and not by_index:
         for row in rows:
             row.pop("index", None)
     elif "shuffle" in changes:

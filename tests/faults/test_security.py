@@ -11,9 +11,11 @@ import sys
 import urllib.parse
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.conftest import Run
 from tests.faults.injection import TEXTS, Job, failed, wait_for
+from tests.servers.certificates import made, serving
 from tests.servers.loopback import Fault, Loopback
 
 KEY = "sk-canary+0123/456789=abcdef"
@@ -121,6 +123,60 @@ def test_a_redirect_sends_neither_key_nor_text_elsewhere_whatever_the_keys_heade
             done = job.run(env={**os.environ, "MINE_API_KEY": KEY})
             failed(done, 5, "redirect")
             assert not other.ledger.entries and not other.ledger.connections
+
+
+def test_a_process_that_knows_a_key_leaves_no_core_file(job: Job) -> None:
+    """#170"""
+    config = job.place / "config.toml"
+    config.write_text(config.read_text() + 'key_env = "MINE_API_KEY"\n')
+    job.server.latency = 600
+    child = job.start(env={**os.environ, "MINE_API_KEY": KEY})
+    wait_for(lambda: job.server.ledger.under_way)
+    limits = Path(f"/proc/{child.pid}/limits").read_text().splitlines()
+    child.kill()
+    child.communicate()
+    (core,) = [line for line in limits if line.startswith("Max core file size")]
+    assert core.split()[4] == "0"
+
+
+def test_what_stands_in_key_command_is_never_read_by_a_shell(job: Job) -> None:
+    """#170: its words are a program and its arguments, as they are."""
+    config = job.place / "config.toml"
+    words = json.dumps(["printf", "%s", f"{KEY};touch$IFS$(id>planted)`id>planted`"])
+    config.write_text(config.read_text() + f"key_command = {words}\n")
+    job.server.faults = [Fault("status", status=401)]
+    failed(job.run(), 5)
+    sent = job.server.ledger.entries[0].headers["authorization"]
+    assert sent == f"Bearer {json.loads(words)[2]}"
+    assert not (job.place / "planted").exists()
+
+
+def test_nothing_turns_the_check_of_certificates_off(tovec: Run, tmp_path: Path) -> None:
+    """#5: what other clients take for "do not check" is no option and no setting here."""
+    off = {"PYTHONHTTPSVERIFY": "0", "SSL_NO_VERIFY": "1", "NODE_TLS_REJECT_UNAUTHORIZED": "0"}
+    empty = dict.fromkeys(("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"), "")
+    (tmp_path / "c.toml").write_text("verify = false\n")
+    with Loopback(dimensions=4, certificate=serving(made(tmp_path))) as server:
+        address = ("embed", "hi", "--base-url", server.base_url, "-m", "m")
+        for env in (off, empty):
+            failed(tovec(*address, env=env), 5, "certificate")
+        for words in (("--insecure",), ("-k",), ("--config", tmp_path / "c.toml")):
+            assert tovec(*address, *words).returncode == 2
+        assert server.ledger.entries == []
+
+
+class Pickled:
+    """What would run a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, ("touch planted",)
+
+
+def test_an_npy_file_with_pickled_objects_is_refused_unread(tovec: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "evil.npy", np.array([[Pickled()]], object), allow_pickle=True)
+    done = tovec("similarity", "-p", "local", "hello", "--in", "evil.npy", cwd=tmp_path)
+    failed(done, 6)
+    assert not (tmp_path / "planted").exists()
 
 
 # Configuration -----------------------------------------------------------------------------------
