@@ -188,12 +188,15 @@ toml_names = st.sampled_from(
      "providers.mine.base_url", "providers.mine.limits.items", "providers.mine.key_command",
      "providers.mine.query", "providers.openai.key_env", "x", '""', "providers.mine.limits"]
 )  # fmt: skip
-toml = st.one_of(
-    st.text(max_size=60),
-    st.lists(st.tuples(toml_names, toml_values), max_size=4).map(
-        lambda pairs: "\n".join(f"{name} = {value}" for name, value in pairs)
+toml_lines = st.one_of(
+    st.tuples(toml_names, toml_values).map(" = ".join),
+    st.sampled_from(
+        ['model = "m"', 'provider = "mine"', "rpm = 60", "timeout = 1.5", "extra = {a = 1}",
+         'providers.mine.base_url = "http://127.0.0.1/v1"', 'providers.mine.key_env = "K"',
+         "providers.mine.limits.items = 5", 'providers.mine.key_command = ["a", "b"]']
     ),
-)
+)  # fmt: skip
+toml = st.one_of(st.text(max_size=60), st.lists(toml_lines, max_size=3).map("\n".join))
 
 
 def check_config(place: Path, text: str) -> None:

@@ -28,16 +28,13 @@ def rows_of(output: bytes) -> list[dict[str, object]]:
     return [json.loads(line) for line in output.split(b"\n") if line]
 
 
-@pytest.mark.parametrize("name", ["utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("name", ["utf-16", "utf-32"])
 def test_wide_encodings_are_named_by_line_and_byte(job: Job, name: str) -> None:
     """#148"""
     path = job.place / "rows.txt"
     path.write_bytes("first line\nzweite Zeile mit ä\n".encode(name))
     job.rows = path
     done = job.run()
-    if done.returncode == 0:  # UTF-16 of ASCII without a mark is UTF-8 with NULs
-        assert name == "utf-16-le"
-        return
     failed(done, 6, "is not utf-8", "line ", "byte ", "--encoding")
     assert not job.server.ledger.entries
 
@@ -271,8 +268,6 @@ def test_markup_and_formats_are_text_everywhere(job: Job) -> None:
     assert job.run("--id-field", "id").returncode == 0
     found = rows_of(job.out.read_bytes())
     assert [{k: v for k, v in row.items() if k != "embedding"} for row in found] == rows
-    for one in ("[/b]", "%s", "{}"):
-        job.server.model = "another"
-        done = job.run("--force", "-m", one, "--job-dir", "x")
-        failed(done, 5, f"`{one}`")
-    job.server.model = None
+    job.server.model = "another"
+    name = "[/b] %s {}"
+    failed(job.run("--force", "-m", name, "--job-dir", "x"), 5, f"`{name}`")

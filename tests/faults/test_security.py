@@ -98,14 +98,13 @@ def test_a_key_that_a_server_repeats_in_every_place_is_blotted_out(job: Job) -> 
     faults = [
         Fault("body", body=echo, headers=headers),
         Fault("status", status=401, body=body, headers=headers),
-        Fault("status", status=400, body=body, headers=headers),
         Fault("status", status=307, headers={"location": f"http://127.0.0.2/{KEY}"}),
     ]
     for i, fault in enumerate(faults):
         job.server.faults = [fault]
         options = ("--job-dir", f"job-{i}", "-vv", "--keep-job", "--stats", f"s{i}", "--force")
         done = job.run(*options, env={**os.environ, "MINE_API_KEY": KEY})
-        assert done.returncode == (0 if i == 0 else 3 if i == 2 else 5), done.stderr
+        assert done.returncode == (0 if i == 0 else 5), done.stderr
         nowhere(job.place, done.stderr, done.stdout)
 
 
@@ -194,14 +193,12 @@ def test_no_config_is_read_from_the_current_directory(tovec: Run, tmp_path: Path
         assert b"planted" not in done.stdout
 
 
-@pytest.mark.parametrize(
-    "change", ["-d 4", "-m other", "--extra task=x", "--base-url http://127.0.0.1:9/v1"]
-)
-def test_what_makes_other_vectors_is_refused_by_a_jobs_directory(job: Job, change: str) -> None:
+def test_what_makes_other_vectors_is_refused_by_a_jobs_directory(job: Job) -> None:
     """#178"""
     assert job.run("--keep-job").returncode == 0
     asked = job.answered
-    failed(job.run("--keep-job", *change.split()), 8, "of another job", "now it is")
+    for change in ("-d 4", "-m other", "--extra task=x", "--base-url http://127.0.0.1:9/v1"):
+        failed(job.run("--keep-job", *change.split()), 8, "of another job", "now it is")
     assert job.answered == asked
 
 
