@@ -72,6 +72,12 @@ class Endpoint:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET "):  # how many requests there were
+                    count = b"%d" % self.requests
+                    lead = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: "
+                    writer.write(lead + b"%d\r\n\r\n" % len(count) + count)
+                    await writer.drain()
+                    break
                 size = next(
                     int(line.split(b":")[1])
                     for line in head.lower().split(b"\r\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -101,8 +102,9 @@ class JsonRows:
         import pyarrow as pa
 
         if columns is None:
-            columns = list(dict.fromkeys(name for row in self.parsed for name in row))
-        self._check(columns)
+            columns = list(dict.fromkeys(chain.from_iterable(self.parsed)))
+        else:
+            self._check(columns)
         arrays = []
         for name in columns:
             try:
@@ -126,7 +128,7 @@ class JsonRows:
 
     def _check(self, columns: Sequence[str]) -> None:
         if len(self):
-            found = dict.fromkeys(name for row in self.parsed for name in row)
+            found = dict.fromkeys(chain.from_iterable(self.parsed))
             checked([name for name in columns if name not in found], found)
 
 
