@@ -27,7 +27,7 @@ from tovec.store.frames import Frame, Head, Kind
 
 SEGMENT_BYTES = 1 << 30
 RESERVE_BYTES = 1 << 20
-CACHED = 4  # frames' vectors kept while reading: neighbours in the input lie in two or three
+CACHED = 4  # checked frames kept while reading: neighbours in the input lie in two or three
 _SEARCH = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -314,7 +314,7 @@ class Log:
     def _read(self, owner: int, row: int, out: NDArray[np.float32]) -> None:
         frame = self._placed[owner]
         whole = self._cache.get(owner)
-        if whole is None and (owner not in self._checked or 4 * len(out) >= frame.rows):
+        if whole is None and owner not in self._checked:
             whole = np.empty((frame.rows, out.shape[1]), np.float32)
             self._fill(frame, frame.at, whole)
             if zlib.crc32(whole.data.cast("B")) != frame.crc:
