@@ -217,7 +217,7 @@ def test_large_requests_and_answers_pass_whole_with_tls_and_without(
     texts = [f"{i} " + "x" * 2500 for i in range(400)]
     body = orjson.dumps({"model": "m", "input": texts, "encoding_format": "base64"})
     bodies = []
-    for secured in (serving_tls(certificate), None):
+    for secured in (certificates.serving(certificate), None):
         with Loopback(dimensions=3072, certificate=secured) as server:
             [one, two] = sent(address(server), times=2, body=body, cap=64 << 20, deadline=60.0)  # type: ignore[arg-type]
             assert one.body == two.body
