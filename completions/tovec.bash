@@ -38,7 +38,7 @@ _tovec() {
             ;;
         similarity)
             kind=free
-            options='-f --file --in -k --like --label-each --pairs --outliers --diversity --clusters --metric --min --max --plot --force --columns --format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --long --chunk-tokens --overlap -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='-f --file --in --job-dir -k --like --label-each --pairs --outliers --diversity --clusters --metric --min --max --plot --force --columns --format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --long --chunk-tokens --overlap -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         models)
             kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large'

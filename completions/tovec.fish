@@ -114,6 +114,7 @@ complete -c tovec -n '__tovec_is batch' -l progress -x -a 'auto bar lines none' 
 complete -c tovec -n '__tovec_is batch' -F
 complete -c tovec -n '__tovec_is similarity' -s f -l file -r -F -d 'Read further texts from PATH (- is stdin); may be repeated.'
 complete -c tovec -n '__tovec_is similarity' -l in -r -F -d 'Rank the rows of PATH against each text: texts (- is stdin), or vectors that tovec stored (.npy, .parquet, .jsonl), whose model embeds the texts then.'
+complete -c tovec -n '__tovec_is similarity' -l job-dir -x -a '(__fish_complete_directories)' -d 'Keep the vectors of a corpus of texts in DIR: the next search asks for new rows only.'
 complete -c tovec -n '__tovec_is similarity' -s k -x -d 'The N nearest rows to each text (10; all that pass, with --min or --max).'
 complete -c tovec -n '__tovec_is similarity' -l like -x -d 'Recommend: the rows nearest to row ID (its id, or its number); may be repeated.'
 complete -c tovec -n '__tovec_is similarity' -l label-each -d 'Classify: the texts are labels, each row gets the nearest.'

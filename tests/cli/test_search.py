@@ -385,3 +385,26 @@ def test_modes_that_do_not_fit_are_refused(tovec, corpus, arguments, words):
     done = tovec("similarity", "--in", corpus("v.npy"), *arguments)
     assert (done.returncode, done.stdout) == (2, b"")
     assert words in done.stderr
+
+
+def test_a_corpus_of_texts_is_asked_for_once_where_a_job_keeps_it(tovec, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    texts = [f"row {i}" for i in range(30)]
+    with Loopback(dimensions=8) as server:
+
+        def search(*more):
+            lines = [json.dumps({"id": i, "text": text}) for i, text in enumerate(texts)]
+            rows.write_text("\n".join(lines))
+            options = ("--base-url", server.base_url, "-m", "m", "--job-dir", "job", *more)
+            return tovec("similarity", "row 7", "--in", rows, "-k", "1", *options, cwd=tmp_path)
+
+        first = search()
+        assert first.returncode == 0, first.stderr
+        assert first.stdout.splitlines()[1].startswith(b"row 7\t1\t1.000000\t7\t7\trow 7")
+        texts.append("row 7 again")
+        second = search("-v")
+        assert second.stdout == first.stdout
+        assert b"30 of the corpus's vectors were kept, 1 were asked for" in second.stderr
+        asked = [entry.items for entry in server.ledger.entries]
+    assert sorted(asked) == [1, 1, 1, 30]  # two queries, a new row, the corpus
+    assert set(os.listdir(tmp_path)) == {"rows.jsonl", "job"}

@@ -59,6 +59,17 @@ def similarity(
             show_default=False,
         ),
     ] = None,
+    job_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--job-dir",
+            metavar="DIR",
+            help="Keep the vectors of a corpus of texts in DIR: the next search asks for new rows "
+            "only.",
+            rich_help_panel=CORPUS,
+            show_default=False,
+        ),
+    ] = None,
     k: Annotated[
         int | None,
         typer.Option(
@@ -221,7 +232,10 @@ def similarity(
         k=k,
         like=tuple(like or ()),
         columns=names(columns),
+        job_dir=job_dir,
     )
+    if job_dir is not None and corpus is None:
+        raise UsageError("--job-dir keeps the vectors of what --in names")
     piped = not is_terminal(sys.stdin)
     if corpus is not None:
         if mode in WITHOUT_TEXTS:

@@ -42,6 +42,9 @@ def opened(
     """
     path = str(work.corpus)
     stored = None if path == "-" else open_stored(path)
+    rejected = 0
+    if stored is None and work.job_dir is not None:
+        stored, rejected = _through_job(work, observer, hide)
     if stored is not None:
         if texts is not None and (work.texts or work.paths):
             settings = corpus.settings_for(stored, work.settings)
@@ -51,13 +54,44 @@ def opened(
             vectors.embed(connection, [texts.source], work.long)
             if texts.names:
                 corpus.check_dimensions(stored, texts.vectors, model)
-        return stored, 0
+        return stored, rejected
     source, gathered = corpus.texts(path, work.read)
     if take is not None:
         source = source._replace(take=take)
     connection = connect(work.settings, work.environ, observer, hide)
     before = [texts.source] if texts is not None else []
     return gathered, _embed(connection, [*before, source], work.long, observer)
+
+
+def _through_job(work: Similarity, observer: Observer, hide: Hide) -> tuple[Stored, int]:
+    """Give a corpus of texts, whose vectors a job keeps: the next search asks for new rows only."""
+    import atexit
+    import tempfile
+
+    from tovec.jobs import batch
+
+    place = tempfile.TemporaryDirectory(prefix="tovec-")
+    atexit.register(place.cleanup)
+    target = f"{place.name}/corpus.parquet"
+    done = batch.run(
+        batch.Batch(
+            settings=work.settings,
+            environ=work.environ,
+            paths=(str(work.corpus),),
+            output=target,
+            read=work.read,
+            long=work.long,
+            job_dir=work.job_dir,
+            keep_job=True,
+        ),
+        observer,
+        hide,
+    )
+    kept = f"{done.reused:,} of the corpus's vectors were kept, {done.asked:,} were asked for"
+    observer(Note(kept, "info"))
+    stored = open_stored(target)
+    assert stored is not None
+    return stored, done.rejected
 
 
 class Picture(NamedTuple):

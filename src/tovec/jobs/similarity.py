@@ -44,6 +44,7 @@ class Similarity(NamedTuple):
     k: int | None = None
     like: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
+    job_dir: str | None = None
 
 
 class Outcome(NamedTuple):
