@@ -140,6 +140,8 @@ class Job:
 
     def inherited_among(self, ordinals: Ordinals) -> int:
         """Give how many of these have a vector that an earlier run stored."""
+        if not self.inherited:
+            return 0
         return int(np.count_nonzero(self.index.places(ordinals) < self.inherited))
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
