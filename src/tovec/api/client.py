@@ -116,10 +116,9 @@ class Client:
         max_retries: int | None = None,
         matryoshka: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        keep: Keep | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._keep = keep
+        self.keep: Keep | None = None
         self.limits: Limits = endpoint.provider.limits
         self.model: str | None = None  # as the first answer names it
         self.dimensions: int | None = None
@@ -287,9 +286,9 @@ class Client:
 
     async def _kept(self, request: Request, answer: Answer) -> Answer:
         """Give the answer once it is stored: only then is its place among the requests free."""
-        if self._keep is not None:
+        if self.keep is not None:
             try:
-                await self._keep(request, answer)
+                await self.keep(request, answer)
             except Exception:
                 self.stop()  # what cannot be stored must not be asked for (fault 100)
                 raise

@@ -14,11 +14,11 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from tovec import __version__, formats
+from tovec import formats
 from tovec.api.endpoint import shown
 from tovec.errors import Stopped, TovecError, UsageError
 from tovec.events import Note, Observer
-from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
+from tovec.formats.interface import ReadOptions, Sink, WriteOptions
 from tovec.jobs.budget import Budget
 from tovec.jobs.commit import GroupCommit
 from tovec.jobs.connect import Connection, Hide, connect
@@ -29,13 +29,11 @@ from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import OnReject, Preparation
 from tovec.jobs.report import Report
-from tovec.records import Answer, Limits, Request, as_text
+from tovec.records import Limits, as_text
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, Published, StandardOutput
 from tovec.store.job import Job, finish_removal
 from tovec.store.parts import OutputDirectory
-
-CL100K = "cl100k_base"
 
 
 class Batch(NamedTuple):
@@ -83,24 +81,16 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     Raises whatever stops it: what was received is stored then, and running again goes on.
     """
     _check(work)
-    committing: list[GroupCommit] = []
-
-    async def keep(request: Request, answer: Answer) -> None:
-        await committing[0](request, answer)
-
-    reporting: list[Report] = []
-    connection = connect(
-        work.settings, work.environ, lambda event: reporting[0](event), hide, keep=keep
-    )
-    report = Report(observer, connection.model)
-    reporting.append(report)
+    report = Report(observer)
+    connection = connect(work.settings, work.environ, report, hide)
+    report.price = connection.model.price
     finished = finish_removal(work.directory)
     if finished is not None and finished.get("output") == as_text(work.output):
         observer(Note("the job was done already, but for tidying up", "warning"))
         return report
     job = Job(work.directory, identity(connection))
     try:
-        return _Run(work, connection, job, report, stdin).whole(committing)
+        return _Run(work, connection, job, report, stdin).whole()
     except BaseException:
         if job.is_empty():
             job.abandon()
@@ -157,13 +147,13 @@ class _Run:
             client.limits = Limits(*learned)
         self._limits = client.limits
 
-    def whole(self, committing: list[GroupCommit]) -> Report:
+    def whole(self) -> Report:
         """Ask, write, publish, tidy up."""
         output = self._output()
         try:
             self._inputs.settle(self._note)
             self._report.total = self._inputs.about_rows()
-            self._ask(committing)
+            self._ask()
             published = self._write(output)
         except BaseException:
             output.discard()
@@ -174,21 +164,16 @@ class _Run:
     # Asking ---------------------------------------------------------------------------------------
 
     def _prepare(self, on_reject: OnReject = lambda _problem: None) -> Preparation:
-        count = None
-        if self._connection.model.tokenizer == CL100K:
-            from tovec.text import tokens
-
-            count = tokens.count
         return Preparation(
             self._connection.client.limits.item_tokens,
-            count,
+            self._connection.count_text,
             strict=self._work.on_error == "stop",
             on_reject=on_reject,
             long=self._work.long,
             id_field=self._work.read.id_field,
         )
 
-    def _ask(self, committing: list[GroupCommit]) -> None:
+    def _ask(self) -> None:
         prepare = self._prepare()
         report, client = self._report, self._connection.client
 
@@ -200,8 +185,7 @@ class _Run:
             report.progress("asking")
 
         async def asking() -> None:
-            commit = GroupCommit(self._job)
-            committing.append(commit)
+            commit = client.keep = GroupCommit(self._job)
             gather = Gather(
                 self._job,
                 client,
@@ -251,13 +235,8 @@ class _Run:
                 limits.append((int(affordable), f"--max-cost {work.max_cost}"))
         if not limits:
             return None
-        count = None
-        if model.tokenizer == CL100K:
-            from tovec.text import tokens
-
-            count = tokens.count_batch
-        tokens_, because = min(limits)
-        return Budget(tokens_, self._job.tokens, because, count)
+        tokens, because = min(limits)
+        return Budget(tokens, self._job.tokens, because, self._connection.count_texts)
 
     # Writing --------------------------------------------------------------------------------------
 
@@ -305,13 +284,7 @@ class _Run:
     ) -> SingleOutput | PartOutput:
         work = self._work
         name = formats.output_format(work.output, work.format)
-        meta = VectorMeta(
-            model=self._connection.client.endpoint.model,
-            provider=self._connection.provider.name,
-            dimensions=self._connection.dimensions,
-            dtype=work.dtype,
-            tool=f"tovec {__version__}",
-        )
+        meta = self._connection.meta(work.dtype)
         if isinstance(stored, OutputDirectory):
             directory = stored
             return PartOutput(

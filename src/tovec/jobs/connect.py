@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from tovec import __version__
 from tovec.api import endpoint as endpoints
 from tovec.api import keys, models, providers
-from tovec.api.client import Client, Keep
+from tovec.api.client import Client
 from tovec.api.governor import DEFAULT_CONCURRENCY, Governor
 from tovec.api.interface import Transport
 from tovec.events import Observer, ignore
+from tovec.formats.interface import VectorMeta
 from tovec.settings import Settings
+
+CL100K = "cl100k_base"
 
 Hide = Callable[[Callable[[str], str]], None]
 
@@ -26,6 +30,34 @@ class Connection(NamedTuple):
     has_key: bool
 
     @property
+    def count_text(self) -> Callable[[str], int] | None:
+        """Give what counts a text's tokens exactly; None where the tokenizer is not known."""
+        if self.model.tokenizer != CL100K:
+            return None
+        from tovec.text import tokens
+
+        return tokens.count
+
+    @property
+    def count_texts(self) -> Callable[[list[str]], list[int]] | None:
+        """Give what counts many texts' tokens exactly; None where the tokenizer is not known."""
+        if self.model.tokenizer != CL100K:
+            return None
+        from tovec.text import tokens
+
+        return tokens.count_batch
+
+    def meta(self, dtype: str) -> VectorMeta:
+        """Give what an output says of its vectors."""
+        return VectorMeta(
+            model=self.client.endpoint.model,
+            provider=self.provider.name,
+            dimensions=self.dimensions,
+            dtype=dtype,
+            tool=f"tovec {__version__}",
+        )
+
+    @property
     def dimensions(self) -> int | None:
         """Give the dimensions that vectors will have, as far as that is known beforehand."""
         return self.client.dimensions or self.client.endpoint.dimensions or self.model.dimensions
@@ -37,15 +69,14 @@ def connect(
     observer: Observer = ignore,
     hide: Hide = lambda _blot: None,
     around: Callable[[Transport], Transport] = lambda transport: transport,
-    keep: Keep | None = None,
     *,
     will_ask: bool = True,
 ) -> Connection:
     """Give the connection that the settings describe; nothing is sent yet.
 
     `hide` is told how to blot the key out, before anything can fail with the key at hand;
-    `around` may put another transport around the one that carries the calls; `keep` stores
-    answers as they come. Without `will_ask` no key is looked for.
+    `around` may put another transport around the one that carries the calls. Without `will_ask`
+    no key is looked for.
     Raises UsageError and PersonError for what cannot work.
     """
     address = settings.base_url or settings.url
@@ -76,7 +107,6 @@ def connect(
         timeout=settings.timeout,
         max_retries=settings.max_retries,
         matryoshka=bool(model.matryoshka),
-        keep=keep,
     )
     return Connection(client, model, provider, concurrency, key is not None)
 

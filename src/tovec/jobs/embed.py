@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tovec import __version__, formats
+from tovec import formats
 from tovec.api.client import Client
 from tovec.errors import InputError
 from tovec.events import Note, Observer
-from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions, Writer
+from tovec.formats.interface import ReadOptions, Sink, WriteOptions, Writer
 from tovec.jobs import stream
 from tovec.jobs.assembly import Finished, Prepared
 from tovec.jobs.connect import Connection, Hide, connect
@@ -23,8 +23,6 @@ from tovec.jobs.retries import Retries
 from tovec.records import Block, Problem, Rows
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, StandardOutput
-
-CL100K = "cl100k_base"
 
 
 class Embed(NamedTuple):
@@ -57,13 +55,10 @@ def run(
     format_name = formats.output_format(work.output, work.format)
     retries = Retries(observer)
     connection = connect(work.settings, work.environ, retries, hide)
-    count = None
-    if connection.model.tokenizer == CL100K:
-        from tovec.text import tokens
-
-        count = tokens.count
     limit = connection.client.limits.item_tokens
-    preparation = Preparation(limit, count, long=work.long, id_field=work.read.id_field)
+    preparation = Preparation(
+        limit, connection.count_text, long=work.long, id_field=work.read.id_field
+    )
     sink: Sink
     stored: OutputFile | StandardOutput
     stored = sink = (
@@ -75,13 +70,7 @@ def run(
         if view is not None:
             writer = view()
         else:
-            meta = VectorMeta(
-                model=connection.client.endpoint.model,
-                provider=connection.provider.name,
-                dimensions=connection.dimensions,
-                dtype=work.dtype,
-                tool=f"tovec {__version__}",
-            )
+            meta = connection.meta(work.dtype)
             writer = formats.writer(format_name, sink, meta, work.write)
         _stream(work, connection, preparation, writer, sink)
         writer.finish()

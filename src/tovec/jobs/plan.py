@@ -7,7 +7,7 @@ from typing import Any
 from tovec import formats
 from tovec.errors import UsageError
 from tovec.events import Observer
-from tovec.jobs.batch import CL100K, Batch, identity
+from tovec.jobs.batch import Batch, identity
 from tovec.jobs.budget import token_counts
 from tovec.jobs.connect import Hide, connect
 from tovec.jobs.packing import Packer
@@ -21,12 +21,10 @@ def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
     """Give rows, unique texts, tokens, requests, cost and time at the limits that are known."""
     connection = connect(work.settings, work.environ, observer, hide, will_ask=False)
     model, limits = connection.model, connection.client.limits
-    count = count_batch = None
-    if model.tokenizer == CL100K:
-        from tovec.text import tokens as tokenizer
-
-        count, count_batch = tokenizer.count, tokenizer.count_batch
-    prepare = Preparation(limits.item_tokens, count, strict=work.on_error == "stop", long=work.long)
+    count_batch = connection.count_texts
+    prepare = Preparation(
+        limits.item_tokens, connection.count_text, strict=work.on_error == "stop", long=work.long
+    )
     packer = Packer(lambda: limits)
     job = Job.look(work.directory, identity(connection))
     inputs = asked = tokens = requests = 0
@@ -50,7 +48,7 @@ def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
         "tokens": tokens,
         "tokens_are": "exact" if count_batch else "at most (bytes: the tokenizer is not known)",
         "requests": requests,
-        "cost_usd": _rounded(cost(tokens, model)),
+        "cost_usd": _rounded(cost(tokens, model.price)),
         "seconds_at_limits": _seconds(work, requests, tokens),
         "model": connection.client.endpoint.model,
         "provider": connection.provider.name,

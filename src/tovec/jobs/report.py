@@ -7,20 +7,19 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from tovec.api.models import Model
 from tovec.events import Answered, Event, Observer, Progress, Retried, Sent, Split
 
 
 class Report:
     """Counts a run's events and passes them on; rows and inputs are counted by the job.
 
-    `clock` gives seconds, of any beginning.
+    `price` is USD a million tokens, None where it is not known; `clock` gives seconds, of any
+    beginning.
     """
 
-    def __init__(
-        self, observer: Observer, model: Model, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._observer, self._model, self._clock = observer, model, clock
+    def __init__(self, observer: Observer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._observer, self._clock = observer, clock
+        self.price: float | None = None
         self._began = clock()
         self.rows = 0
         self.total: int | None = None
@@ -43,7 +42,7 @@ class Report:
     @property
     def cost(self) -> float | None:
         """Give what the tokens cost in USD; None where the price is not known."""
-        return cost(self.tokens, self._model)
+        return cost(self.tokens, self.price)
 
     def __call__(self, event: Event) -> None:
         """Count an event and pass it on."""
@@ -104,6 +103,6 @@ class Report:
         return {name: round(ordered[round(share * last)], 4) for name, share in shares.items()}
 
 
-def cost(tokens: int, model: Model) -> float | None:
-    """Give the price of tokens in USD; None where it is not known."""
-    return None if model.price is None else tokens * model.price / 1e6
+def cost(tokens: int, price: float | None) -> float | None:
+    """Give what tokens cost in USD, at a `price` a million; None where it is not known."""
+    return None if price is None else tokens * price / 1e6

@@ -26,8 +26,6 @@ from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import Preparation
 from tovec.records import Block, Problem
 
-CL100K = "cl100k_base"
-
 Take = Callable[[Block, Finished], None]
 
 
@@ -90,12 +88,7 @@ def embed(
 ) -> Preparation:
     """Embed the sources, one after the other; give the counts of rows that were left out."""
     client = connection.client
-    count = None
-    if connection.model.tokenizer == CL100K:
-        from tovec.text import tokens
-
-        count = tokens.count
-    preparation = Preparation(client.limits.item_tokens, count, long=long)
+    preparation = Preparation(client.limits.item_tokens, connection.count_text, long=long)
     packer = Packer(lambda: client.limits)
     expected: deque[tuple[Source, Block]] = deque()
     turn: deque[Source] = deque()
