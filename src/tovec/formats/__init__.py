@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from io import RawIOBase
 from typing import TYPE_CHECKING
 
-from tovec.errors import UsageError
+from tovec.errors import InputError, UsageError
 from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions, Writer
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ def read(
             following = max([following, *(end + 1 for end in ends)])
             yield block
         first = following
+
+
+def argument(number: int, text: str) -> str:
+    """Give an argument as the text it is: an ASCII locale (LANG=C) hands its bytes on undecoded.
+
+    Raises InputError for bytes that are not UTF-8, naming the argument by its number.
+    """
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        raise InputError("the text is not UTF-8", where=f"argument {number}") from None
 
 
 def from_texts(texts: Sequence[str]) -> Iterator[Block]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from tovec import formats
 from tovec.api.client import Client
-from tovec.errors import InputError
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions, Sink, WriteOptions, Writer
 from tovec.jobs import stream
@@ -138,12 +136,4 @@ def _blocks(work: Embed) -> Iterator[Block]:
     if not work.texts:
         ours = () if work.output in (None, "-") else (str(work.output),)
         return formats.read(work.paths, work.read._replace(ours=ours))
-    return formats.from_texts([_argument(n, text) for n, text in enumerate(work.texts, 1)])
-
-
-def _argument(number: int, text: str) -> str:
-    """Give an argument as the text it is: an ASCII locale (LANG=C) hands its bytes on undecoded."""
-    try:
-        return os.fsencode(text).decode()
-    except UnicodeError:
-        raise InputError("the text is not UTF-8", where=f"argument {number}") from None
+    return formats.from_texts([formats.argument(n, text) for n, text in enumerate(work.texts, 1)])

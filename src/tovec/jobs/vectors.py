@@ -6,7 +6,6 @@ one stream, one source after the other, and each source takes its own back, in o
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -66,10 +65,7 @@ def arguments(texts: Sequence[str]) -> Iterator[Block]:
     for number, text in enumerate(texts, 1):
         if not text or text.isspace():
             raise UsageError(f"text {number} is empty")
-        try:  # an ASCII locale (LANG=C) hands an argument's bytes on undecoded
-            found.append(os.fsencode(text).decode())
-        except UnicodeError:
-            raise InputError("the text is not UTF-8", where=f"argument {number}") from None
+        found.append(formats.argument(number, text))
     if found:
         yield from formats.from_texts(found)
 
