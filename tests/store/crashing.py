@@ -74,7 +74,7 @@ def run(world: World, rng: random.Random, *, keep: bool = False) -> None:
 
 def ask(job: Job, world: World, rng: random.Random) -> None:
     """Ask for what is lacking, SLOTS requests at a time; a stored answer frees its slot."""
-    _, wanted = job.lacking(keys_of(TEXTS, job.digest))
+    wanted = job.look_up(keys_of(TEXTS, job.digest)).wanted
     texts = [TEXTS[i] for i in wanted.tolist()]
     requests = [texts[i : i + REQUEST] for i in range(0, len(texts), REQUEST)]
     for text in texts:

@@ -176,11 +176,11 @@ def test_refused_inputs_stay_refused_until_the_run_is_done(tmp_path):
     job.close()
     job = opened(tmp_path / "job")
     assert job.vectors(job.index.find(bad))[1] == {0: "too rude"}
-    assert len(job.lacking(bad)[1]) == 0
+    assert len(job.look_up(bad).wanted) == 0
     job.finish(keep=True, finished={"published": []})
     job.close()
     job = opened(tmp_path / "job")
-    assert len(job.lacking(bad)[1]) == 1
+    assert len(job.look_up(bad).wanted) == 1
     job.close()
 
 

@@ -88,12 +88,12 @@ class Gather:
         source = ReadAhead(blocks)
         while isinstance(block := await source.next(None), Block):
             inputs = prepare(block).inputs
-            ordinals, wanted = self._job.lacking(keys_of(inputs, self._job.digest))
+            ordinals, wanted, inherited = self._job.look_up(keys_of(inputs, self._job.digest))
             if len(wanted) < len(inputs):
                 inputs = [inputs[i] for i in wanted.tolist()]
             self._ordinals.append(ordinals[wanted])
             await self._send(self._packer.add(inputs))
-            self._on_block(len(ordinals), len(wanted), self._job.inherited_among(ordinals))
+            self._on_block(len(ordinals), len(wanted), int(inherited.sum()))
         await self._send(self._packer.flush())
 
     async def _send(self, requests: list[Request]) -> None:

@@ -31,12 +31,12 @@ def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
     stored: set[int] = set()
     for block in formats.read(work.paths, work.read._replace(ours=work.ours)):
         texts = prepare(block).inputs
-        ordinals, wanted = job.lacking(keys_of(texts, job.digest))
+        ordinals, wanted, inherited = job.look_up(keys_of(texts, job.digest))
         texts = [texts[i] for i in wanted.tolist()]
         tokens += sum(token_counts(texts, count_batch))
         requests += len(packer.add(texts))
         inputs, asked = inputs + len(ordinals), asked + len(wanted)
-        stored.update(ordinals[job.index.places(ordinals) < job.inherited].tolist())
+        stored.update(ordinals[inherited].tolist())
     requests += len(packer.flush())
     return {
         "rows": prepare.rows,

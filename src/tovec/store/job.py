@@ -48,6 +48,16 @@ class Entry(NamedTuple):
     about: Mapping[str, Any] = {}
 
 
+class Found(NamedTuple):
+    """Keys in a store: their ordinals, the positions of those to be asked for, and a mask of those
+    whose vectors an earlier run stored.
+    """
+
+    ordinals: Ordinals
+    wanted: NDArray[np.int64]
+    inherited: NDArray[np.bool_]
+
+
 class Job:
     """An open job directory, locked until `close`.
 
@@ -126,23 +136,18 @@ class Job:
 
     # What is known --------------------------------------------------------------------------------
 
-    def lacking(self, keys: Keys) -> tuple[Ordinals, NDArray[np.int64]]:
-        """Give each key's ordinal, and the positions of those to be asked for: they count as asked.
+    def look_up(self, keys: Keys) -> Found:
+        """Find keys in the store; those to be asked for count as asked from now on.
 
         Of equal keys the first is asked for.
         """
         ordinals, _ = self.index.add(keys)
-        wanted = np.flatnonzero(self.index.places(ordinals) == WAITING)
+        places = self.index.places(ordinals)
+        wanted = np.flatnonzero(places == WAITING)
         _, firsts = np.unique(ordinals[wanted], return_index=True)
         wanted = wanted[np.sort(firsts)]
         self.index.set_places(ordinals[wanted], ASKED)
-        return ordinals, wanted
-
-    def inherited_among(self, ordinals: Ordinals) -> int:
-        """Give how many of these have a vector that an earlier run stored."""
-        if not self.inherited:
-            return 0
-        return int(np.count_nonzero(self.index.places(ordinals) < self.inherited))
+        return Found(ordinals, wanted, places < self.inherited)
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
         """Store what answers gave; when this returns it survives a power cut. See `enter`."""
