@@ -117,11 +117,11 @@ def _summary(done: Any, work: Any) -> str:
     parts += [requests, f"{done.tokens:,} tokens"]
     if done.cost:
         parts.append(f"${done.cost:.4f}")
-    if done.retries:
-        causes = ", ".join(f"{cause} {count:,}" for cause, count in done.retries.most_common())
+    if retried := +done.resent.causes:
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in retried.most_common())
         parts.append(f"retried: {causes}")
-    if done.maybe_paid:
-        parts.append(f"{done.maybe_paid:,} requests may have been billed twice")
+    if twice := done.resent.maybe_paid:
+        parts.append(f"{twice:,} requests may have been billed twice")
     if done.blank:
         parts.append(f"{done.blank:,} blank lines skipped")
     parts.append(clock(figures["seconds"]))

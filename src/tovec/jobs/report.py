@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from tovec.events import Answered, Event, Observer, Progress, Retried, Sent, Split
+from tovec.events import Answered, Event, Observer, Progress, Sent, Split
+from tovec.jobs.retries import Retries
 
 
 class Report:
@@ -19,6 +19,7 @@ class Report:
 
     def __init__(self, observer: Observer, clock: Callable[[], float] = time.monotonic) -> None:
         self._observer, self._clock = observer, clock
+        self.resent = Retries(observer)
         self.price: float | None = None
         self._began = clock()
         self.rows = 0
@@ -34,8 +35,6 @@ class Report:
         self.uncounted = 0  # answers without usage
         self.requests = 0
         self.answers = 0
-        self.retries: Counter[str] = Counter()
-        self.maybe_paid = 0
         self.splits = 0
         self._seconds: list[float] = []
 
@@ -55,12 +54,9 @@ class Report:
                 self.tokens += tokens or 0
                 self.uncounted += tokens is None
                 self._seconds.append(seconds)
-            case Retried(cause=cause, maybe_paid=maybe_paid):
-                self.retries[cause] += 1
-                self.maybe_paid += maybe_paid
             case Split():
                 self.splits += 1
-        self._observer(event)
+        self.resent(event)
         if isinstance(event, Answered):
             self.progress("asking")
 
@@ -68,7 +64,7 @@ class Report:
         """Tell how far the job is."""
         waiting = max(0, self.asked - self.answered)
         rows = max(0, self.rows - waiting) if phase == "asking" else self.written
-        retries = sum(self.retries.values())
+        retries = self.resent.causes.total()
         self._observer(Progress(phase, rows, self.total, self.tokens, self.cost, retries))
 
     def as_json(self) -> dict[str, Any]:
@@ -84,8 +80,8 @@ class Report:
             "inputs_repeated": self.inputs - self.asked - self.reused,
             "requests": self.requests,
             "answers": self.answers,
-            "retries": dict(self.retries),
-            "requests_maybe_paid_twice": self.maybe_paid,
+            "retries": dict(+self.resent.causes),
+            "requests_maybe_paid_twice": self.resent.maybe_paid,
             "requests_split": self.splits,
             "tokens": self.tokens,
             "answers_without_usage": self.uncounted,
