@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from tovec import formats
-from tovec.api.client import Client
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions, Sink, WriteOptions, Writer
 from tovec.jobs import stream
@@ -107,29 +106,11 @@ def _stream(
         if not sink.seekable:
             sink.file.flush()  # what is answered is seen at once, as under `tail -f`
 
-    if connection.provider.in_process:
-        stream.in_process(blocks, prepare, packer, client, write)
-    else:
-        _with_a_loop(
-            client,
-            stream.over_network(blocks, prepare, packer, client, write, connection.concurrency),
-        )
+    stream.through(connection, blocks, prepare, packer, write)
     if not written and nothing is not None:
         # An empty output still says what its columns are.
         none = np.zeros((0, connection.dimensions or 0), np.float32)
         writer.write(nothing, preparation.no_extra, none)
-
-
-def _with_a_loop(client: Client, work: Coroutine[Any, Any, None]) -> None:
-    import asyncio
-
-    async def and_close() -> None:
-        try:
-            await work
-        finally:
-            await client.close()
-
-    asyncio.run(and_close())
 
 
 def _blocks(work: Embed) -> Iterator[Block]:

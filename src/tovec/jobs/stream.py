@@ -18,6 +18,8 @@ from tovec.records import Answer, Block, Problem, Request
 if TYPE_CHECKING:
     import asyncio
 
+    from tovec.jobs.connect import Connection
+
 PAUSE = 0.05  # seconds without input after which a request goes out as it is
 READ_AHEAD = 4  # blocks
 WINDOW = 4  # full requests that may wait to be written, beside those that may be under way
@@ -44,6 +46,29 @@ class Counts:
     blank: int = 0
     rejected: int = 0
     problems: list[Problem] = field(default_factory=list)  # the first few
+
+
+def through(
+    connection: Connection,
+    blocks: Iterator[Block],
+    prepare: Prepare,
+    packer: Packer,
+    write: Write,
+) -> None:
+    """Embed blocks through a connection, in this process or over a network, and close it."""
+    client = connection.client
+    if connection.provider.in_process:
+        in_process(blocks, prepare, packer, client, write)
+        return
+    import asyncio
+
+    async def and_close() -> None:
+        try:
+            await over_network(blocks, prepare, packer, client, write, connection.concurrency)
+        finally:
+            await client.close()
+
+    asyncio.run(and_close())
 
 
 def in_process(

@@ -115,33 +115,8 @@ def embed(
             preparation.reject(Problem(where, line, -1, reason, "refused"))
         source.take(block, finished)
 
-    if connection.provider.in_process:
-        stream.in_process(blocks(), prepare, packer, client, write)
-    else:
-        _over_network(connection, blocks(), prepare, packer, write)
+    stream.through(connection, blocks(), prepare, packer, write)
     return preparation
-
-
-def _over_network(
-    connection: Connection,
-    blocks: Iterator[Block],
-    prepare: stream.Prepare,
-    packer: Packer,
-    write: stream.Write,
-) -> None:
-    import asyncio
-
-    client = connection.client
-
-    async def run() -> None:
-        try:
-            await stream.over_network(
-                blocks, prepare, packer, client, write, connection.concurrency
-            )
-        finally:
-            await client.close()
-
-    asyncio.run(run())
 
 
 def _refuse_empty(block: Block) -> None:
