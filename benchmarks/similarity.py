@@ -3,15 +3,17 @@
     python benchmarks/similarity.py [--rows 1000000] [--dimensions 256] [--runs 9] [--metric cosine]
 
 The top 10 of float32 vectors, warm: from .npy beside numpy's product of the mapped file with the
-query, from Parquet beside pyarrow reading the column; interleaved in one process, then the
-command itself in a process of its own, for its peak memory. Exits 1 when a search takes more than
-1.5 times what it stands beside, the command more than 500 MB, or a hit is not the one that
-sorting all scores gives.
+query, from Parquet beside pyarrow reading the column; interleaved in one process, and the command
+itself in a process of its own, for its peak memory. Exits 1 when a search takes more than 1.5
+times what it stands beside, the command more than 500 MB, or a hit is not the one that sorting
+all scores gives. plain.npy is without the side file that tovec writes: rows are measured then,
+and the bound does not hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -30,16 +32,21 @@ from tovec.formats.stored import Stored, open_stored
 from tovec.jobs.ranking import search
 
 ALLOWED, MEMORY = 1.5, 500
+NAMES = ("v.npy", "plain.npy", "v.parquet")
 QUERY = "a question"
 
 
 def make(directory: Path, rows: int, dimensions: int) -> None:
-    """Write random unit vectors as .npy and as Parquet, as `tovec embed` would."""
+    """Write random unit vectors as .npy and as Parquet, as `tovec embed` would.
+
+    `plain.npy` is the same matrix, of which nothing is known.
+    """
     random = np.random.default_rng(1)
     matrix = np.lib.format.open_memmap(directory / "v.npy", "w+", np.float32, (rows, dimensions))
     facts = {"tovec.model": "static-minilm-256", "tovec.provider": "local"}
     schema = pa.schema([("embedding", pa.list_(pa.float32(), dimensions))], facts)
     group = min(65_536, (16 << 20) // (4 * dimensions))
+    least, most = np.inf, 0.0
     with pq.ParquetWriter(
         directory / "v.parquet", schema, compression="none", use_dictionary=False,
         write_statistics=False,
@@ -48,9 +55,15 @@ def make(directory: Path, rows: int, dimensions: int) -> None:
             block = random.standard_normal((min(group, rows - start), dimensions), np.float32)
             block /= np.linalg.norm(block, axis=1, keepdims=True)
             matrix[start : start + len(block)] = block
+            lengths = np.linalg.norm(block, axis=1)
+            least, most = min(least, float(lengths.min())), max(most, float(lengths.max()))
             column = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel()), dimensions)
             writer.write_table(pa.table([column], schema=schema))
     matrix.flush()
+    os.link(directory / "v.npy", directory / "plain.npy")
+    about = {"model": "static-minilm-256", "provider": "local", "dimensions": dimensions}
+    about |= {"dtype": "float32", "rows": rows, "lengths": [least, most], "ids": None}
+    (directory / "v.npy.json").write_text(json.dumps(about))
 
 
 def timed(jobs: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
@@ -101,7 +114,7 @@ def main() -> int:
         print(f"{given.rows:,} x {given.dimensions} float32, top 10, {given.metric}")
         figures = {}
         if given.dimensions == 256:
-            figures = {name: peak(directory / name, 3) for name in ("v.npy", "v.parquet")}
+            figures = {name: peak(directory / name, 3) for name in NAMES}
         query = np.random.default_rng(2).standard_normal((1, given.dimensions), np.float32)
 
         def bare() -> object:
@@ -110,7 +123,7 @@ def main() -> int:
         def column() -> object:
             return pq.read_table(directory / "v.parquet", columns=["embedding"])
 
-        for name, least in (("v.npy", bare), ("v.parquet", column)):
+        for name, least in zip(NAMES, (bare, bare, column), strict=True):
             path = directory / name
 
             def ours(path: Path = path) -> object:
@@ -120,7 +133,7 @@ def main() -> int:
             low = {key: statistics.median(values) for key, values in times.items()}
             best = {key: min(values) for key, values in times.items()}
             ratio = low["search"] / low["least"]
-            failed |= ratio > ALLOWED
+            failed |= ratio > ALLOWED and name != "plain.npy"
             print(
                 f"{name:10} median {low['search']:6.0f} ms beside {low['least']:6.0f} ms: "
                 f"{ratio:.2f} times (best {best['search']:.0f} beside {best['least']:.0f})"

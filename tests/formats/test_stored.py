@@ -1,6 +1,7 @@
 """Stored vectors come back as they were written, by tovec or by others, in blocks."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -136,6 +137,23 @@ def test_a_matrix_that_cannot_be_used_is_said_to_be_so(tmp_path, case):
     with pytest.raises(InputError, match=words) as raised:
         open_stored(str(tmp_path / "m.npy"))
     assert "m.npy" in raised.value.where
+
+
+@pytest.mark.parametrize(
+    "told", [None, [], [1.0], [1.0, "2"], [2.0, 1.0], [0.0, 1.0], [1, 1], "1.0", [1.0, None]]
+)
+def test_lengths_that_say_nothing_are_not_known(tmp_path, told):
+    side(tmp_path / "m.npy", rows=100, dimensions=6, lengths=told)
+    assert open_stored(str(tmp_path / "m.npy")).lengths is None
+
+
+def test_lengths_are_known_until_the_matrix_is_written_again(tmp_path):
+    path = tmp_path / "m.npy"
+    side(path, rows=100, dimensions=6, lengths=[0.5, 2.0])
+    assert open_stored(str(path)).lengths == (0.5, 2.0)
+    written = path.with_name("m.npy.json").stat().st_mtime_ns
+    os.utime(path, ns=(written + 1, written + 1))
+    assert open_stored(str(path)).lengths is None
 
 
 def test_an_ids_file_of_other_rows_is_refused(tmp_path):

@@ -76,6 +76,18 @@ def test_npy_reads_back_equal(several):
     assert json.loads(sink.others[".json"].getvalue())["rows"] == sum(map(len, several))
 
 
+@given(st.lists(matrices, min_size=1, max_size=3))
+def test_npy_says_between_which_lengths_its_rows_are(several):
+    several = [v[:, :1] for v in several]
+    sink = written("npy", [(plain(len(v)), {}, v) for v in several])
+    told = json.loads(sink.others[".json"].getvalue())["lengths"]
+    lengths = np.abs(np.concatenate(several).astype(float))
+    if told is not None:
+        assert told == pytest.approx([lengths.min(), lengths.max()], rel=1e-6)
+    else:  # float32 cannot tell: its square is 0 or infinity
+        assert lengths.min() < 1e-18 or lengths.max() > 1e18
+
+
 @given(matrices, st.sampled_from(["float32", "float16"]))
 def test_parquet_reads_back_equal(vectors, dtype):
     vectors = np.clip(vectors, -60000, 60000)

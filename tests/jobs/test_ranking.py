@@ -19,7 +19,8 @@ class Rows:
     model = provider = None
     source = "here.npy"
 
-    def __init__(self, matrix, block=7, blocks=3):
+    def __init__(self, matrix, block=7, blocks=3, lengths=None):
+        self.lengths = lengths
         self.matrix, self.block, self.step = matrix, block, block * blocks
         self.rows, self.dimensions = matrix.shape
 
@@ -72,6 +73,44 @@ def test_ties_go_to_the_row_that_comes_first(metric, data, k):
     near = -scores if metric == "euclidean" else scores
     expected = np.lexsort((np.arange(len(matrix)), -near))[:k]
     assert hits.rows.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS)
+@given(
+    seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1e-3, 1.0, 40.0]), k=st.integers(1, 40)
+)
+def test_rows_of_lengths_that_the_file_says_give_the_same(metric, seed, size, k):
+    random = np.random.default_rng(seed)
+    matrix = random.standard_normal((400, 5))
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    matrix = (matrix * size * random.uniform(1, 1.0009, (400, 1))).astype(np.float32)
+    matrix[random.integers(0, 400, 200)] = matrix[7]  # ties
+    queries = random.standard_normal((2, 5)).astype(np.float32)
+    lengths = metrics.norms(matrix)
+    known = Rows(matrix, 50, lengths=(float(lengths.min()), float(lengths.max())))
+    for bound in (Bound(), Bound(most=1.2) if metric == "euclidean" else Bound(least=0.1)):
+        expected = search(Rows(matrix, 50), queries, metric, k=k, bound=bound)
+        for found, wanted in zip(
+            search(known, queries, metric, k=k, bound=bound), expected, strict=True
+        ):
+            assert found.rows.tolist() == wanted.rows.tolist()
+            assert np.array_equal(found.scores, wanted.scores)
+
+
+def test_rows_of_other_lengths_than_the_file_says_are_refused():
+    matrix = np.ones((300, 4), np.float32)
+    query = np.ones((1, 4), np.float32)
+    assert len(search(Rows(matrix, 100, lengths=(2.0, 2.0)), query, "cosine", k=3)[0].rows) == 3
+    matrix[150:] = 0.4
+    with pytest.raises(InputError, match=r"whose row 164 .* has length 0\.8") as raised:
+        search(Rows(matrix, 100, lengths=(2.0, 2.0)), query, "cosine", k=1, threads=1)
+    assert raised.value.where == "here.npy.json"
+
+
+def test_lengths_that_differ_are_measured():
+    matrix = np.float32([[3, 0.1], [0.5, 0]])
+    hits = search(Rows(matrix, lengths=(0.5, 3.01)), np.float32([[1, 0]]), "cosine", k=1)[0]
+    assert hits.rows.tolist() == [1]
 
 
 def test_a_million_equal_rows_are_a_tie_too():
@@ -138,11 +177,13 @@ def test_a_row_is_no_hit_of_itself():
     [(0.0, "all zeros"), (np.nan, "NaN"), (np.inf, "infinity"), (1e30, "beyond what float32")],
 )
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_first_vector_that_cannot_be_compared_is_named(bad, words, threads):
+@pytest.mark.parametrize("lengths", [None, (0.5, 2.0), (2.0, 2.0)])
+def test_the_first_vector_that_cannot_be_compared_is_named(bad, words, threads, lengths):
     matrix = np.ones((300, 4), np.float32)
     matrix[[123, 250]] = bad
+    rows = Rows(matrix, lengths=lengths if bad != 1e30 else None)  # else float32 can multiply it
     with pytest.raises(InputError, match=words) as raised:
-        search(Rows(matrix), np.ones((1, 4), np.float32), "cosine", k=1, threads=threads)
+        search(rows, np.ones((1, 4), np.float32), "cosine", k=1, threads=threads)
     assert raised.value.where == "here.npy, row 123 (from 0)"
 
 

@@ -1,13 +1,15 @@
 """npy out: one C-order matrix that numpy maps, and beside it what its rows are.
 
 The header is 128 bytes whatever the number of rows, so that the count can be completed when it
-is known. NAME.npy.json says model, dimensions, rows and where the rows' ids are; the ids' file
-is written when rows have an id, or are not simply rows 0 to n-1 of the input.
+is known. NAME.npy.json says model, dimensions, rows, between which lengths all vectors are (a
+search need not measure them then) and where the rows' ids are; the ids' file is written when rows
+have an id, or are not simply rows 0 to n-1 of the input.
 Source: the npy format, version 1.0 (numpy.lib.format).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,7 +18,7 @@ import orjson
 
 from tovec.errors import UsageError
 from tovec.formats.interface import Sink, VectorMeta, WriteOptions
-from tovec.formats.vectors import as_stored
+from tovec.formats.vectors import as_stored, squares
 from tovec.records import as_text
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class NpyWriter:
         self._id_field = options.id_field
         self._rows = 0
         self._dimensions = meta.dimensions or 0
+        self._least, self._most = np.inf, 0.0  # of all squared lengths
         self._ids: BinaryIO | None = None
         sink.file.write(header(0, self._dimensions, meta.dtype))
 
@@ -72,6 +75,7 @@ class NpyWriter:
         stored = as_stored(vectors, self._meta.dtype)
         self._dimensions = stored.shape[1]
         self._sink.file.write(stored.data.cast("B"))
+        self._measure(stored)
         self._write_ids(rows, extra)
         self._rows += len(rows)
 
@@ -87,11 +91,23 @@ class NpyWriter:
             "dimensions": self._dimensions,
             "dtype": self._meta.dtype,
             "rows": self._rows,
+            "lengths": self._lengths(),
             "ids": None if self._ids is None else as_text(self._sink.name) + IDS,
             "tool": self._meta.tool,
         }
         side = self._sink.beside(".json")
         side.write(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+    def _measure(self, stored: NDArray[Any]) -> None:
+        found = squares(np.asarray(stored, np.float32))
+        self._least = float(np.minimum(self._least, found.min()))  # NaN stays NaN
+        self._most = float(np.maximum(self._most, found.max()))
+
+    def _lengths(self) -> list[float] | None:
+        """Give the least and the greatest length, as float32 gives them."""
+        if not (0.0 < self._least <= self._most < np.inf):
+            return None
+        return [math.sqrt(self._least), math.sqrt(self._most)]
 
     def _write_ids(self, rows: Rows, extra: Mapping[str, NDArray[np.int64]]) -> None:
         index = np.asarray(rows.index)

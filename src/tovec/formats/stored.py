@@ -28,6 +28,7 @@ BLOCK_BYTES = 32 << 20  # of one block: what is done once a block should be done
 
 Vectors = NDArray[np.float32]
 Placed = tuple[int, Vectors]  # the first row's place in the file, and the block
+Lengths = tuple[float, float]  # the least and the greatest of all rows, as float32 gives them
 
 
 class Stored(Protocol):
@@ -38,6 +39,7 @@ class Stored(Protocol):
     dimensions: int
     model: str | None
     provider: str | None
+    lengths: Lengths | None
 
     @property
     def spans(self) -> Sequence[Any]:
@@ -132,6 +134,7 @@ class StoredNpy(_Matrix):
         about = _side_file(path, shape)
         self.model: str | None = about.get("model")
         self.provider: str | None = about.get("provider")
+        self.lengths = None if _newer(path) else _lengths(about.get("lengths"))
         ids = about.get("ids")
         self._ids = Path(path).parent / ids if isinstance(ids, str) else None
         self._starts: NDArray[np.int64] | None = None
@@ -191,12 +194,30 @@ def _side_file(path: str, shape: tuple[int, int]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"it cannot be read: {error}", where=str(side)) from None
     if not isinstance(about, dict) or (about.get("rows"), about.get("dimensions")) != shape:
-        raise InputError(
-            f"it describes another matrix than {Path(path).name} of {shape[0]:,} x {shape[1]}",
-            where=str(side),
-            hint="write both again, or remove it and name the model with -m",
-        )
+        raise another(path, f"which has {shape[0]:,} x {shape[1]} numbers")
     return about
+
+
+def another(path: str, why: str) -> InputError:
+    """Give the error for a side file that is not this matrix's."""
+    return InputError(
+        f"it describes another matrix than {Path(path).name}, {why}",
+        where=path + ".json",
+        hint="write both again, or remove it and name the model with -m",
+    )
+
+
+def _newer(path: str) -> bool:
+    """Say whether a matrix was written after its side file, whose measures may be old then."""
+    side = Path(path + ".json")
+    return side.exists() and Path(path).stat().st_mtime_ns > side.stat().st_mtime_ns
+
+
+def _lengths(told: Any) -> Lengths | None:
+    match told:
+        case [float(least), float(most)] if 0.0 < least <= most:
+            return least, most
+    return None
 
 
 class Gathered:
@@ -204,6 +225,7 @@ class Gathered:
 
     model: str | None = None
     provider: str | None = None
+    lengths: Lengths | None = None
 
     def __init__(self, source: str) -> None:
         self.source = source

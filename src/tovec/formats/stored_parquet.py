@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tovec.errors import FileError, InputError
-from tovec.formats.stored import Placed, Vectors, different
+from tovec.formats.stored import Lengths, Placed, Vectors, different
 from tovec.formats.vectors import EMBEDDING
 
 BLOCK_BYTES = 8 << 20  # decoded at a time
@@ -24,6 +24,8 @@ READ_BYTES = 1 << 20  # read at a time, not a whole column of a row group
 
 class StoredParquet:
     """The `embedding` column of a Parquet file, and its other columns for single rows."""
+
+    lengths: Lengths | None = None
 
     def __init__(self, path: str, file: Any, dimensions: int) -> None:
         self.source = path

@@ -1,4 +1,4 @@
-"""What the writers share: the name of the vector's column and the type it is stored in."""
+"""What stored vectors share: the column's name, the type they are stored in, their lengths."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from tovec.errors import InputError
 
 EMBEDDING = "embedding"
 DTYPES = ("float32", "float16")
+
+
+def squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give each row's squared length: (n, dimensions) to (n,)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found: NDArray[np.float32]
+        if hasattr(np, "vecdot"):  # from numpy 2.0 on; half einsum's time
+            found = np.vecdot(vectors, vectors)
+        else:
+            found = np.einsum("ij,ij->i", vectors, vectors)
+    return found
 
 
 def as_stored(vectors: NDArray[np.float32], dtype: str) -> NDArray[Any]:

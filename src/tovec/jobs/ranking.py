@@ -3,6 +3,9 @@
 Blocks are looked at in float32, at the speed at which they are read; only rows that may be among
 the best, by a bound on float32's error, are scored in float64. So scores are what float64 gives,
 equal rows have equal scores, and ties go to the row that comes first.
+
+Rows' lengths are measured, which costs as much again as the products, unless the file says that
+all are about equal: then one row in SAMPLED is measured, to see that it says so of these vectors.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tovec.formats.stored import Stored, Vectors
+from tovec.formats.stored import Lengths, Stored, Vectors, another
+from tovec.formats.vectors import squares
 from tovec.jobs.metrics import DIGITS, Bound, Scores, pairwise, unusable
 
-CACHED = (
-    256 << 10
-)  # bytes of rows multiplied at a time: their lengths are taken while they are near
+CACHED = 2 << 20  # bytes of rows multiplied and, while they are near, measured at a time
+RELEASED = 512  # rows from which numpy lets other threads run meanwhile
+EQUAL = 1.001  # times the least length that the greatest may be, for all to be taken as equal
+SAMPLED = 16
 PRODUCTS = 1 << 20  # looked at together, of all queries
 EXACT = 4096  # pairs scored in float64 at once
 THREADS = min(os.cpu_count() or 1, 4)  # memory is the limit, and each holds a span of it
@@ -50,7 +55,7 @@ def search(
     `queries` is float32 (n, dimensions); `skip[i]` is a row that is no hit of query `i` (itself).
     Raises InputError, naming the row, for a vector that is zero or not finite.
     """
-    ranking = _Ranking(stored.source, queries, metric, k, bound, skip)
+    ranking = _Ranking(stored, queries, metric, k, bound, skip)
 
     def scan(span: object) -> None:
         for first, block in stored.blocks(span):
@@ -75,14 +80,14 @@ class _Ranking:
 
     def __init__(
         self,
-        source: str,
+        stored: Stored,
         queries: Vectors,
         metric: str,
         k: int | None,
         bound: Bound,
         skip: Places | None,
     ) -> None:
-        self._source = source
+        self._source = stored.source
         self._queries = queries
         self._metric = metric
         self._k = k
@@ -96,6 +101,7 @@ class _Ranking:
         self._columns = np.ascontiguousarray(scaled.T, np.float32)
         # Twice the bound on the error of a float32 product of that many terms (Higham, 3.1).
         self._error = float((queries.shape[1] + 8) * 2.0**-23)
+        self._longest, self._slack = _equal(stored.lengths, 2 * self._error)
         asked = bound.least if self._sign > 0 else bound.most
         lowest = -np.inf if asked is None else self._sign * asked - 10.0**-DIGITS
         self._least = np.full(len(queries), lowest)
@@ -110,10 +116,16 @@ class _Ranking:
             self._add(first + start, block[start : start + step])
 
     def _add(self, first: int, block: Vectors) -> None:
+        products = np.empty((len(block), len(self._queries)), np.float32)
         with np.errstate(invalid="ignore", over="ignore"):
-            products, squares = self._multiplied(block)
-            self._check(first, block, squares)
-            places, owners = self._candidates(products, squares[:, None])
+            if self._longest is None:
+                squared = self._multiply_and_measure(block, products)
+                self._check(first, block, squared)
+            else:
+                _multiply(block, self._columns, products)
+                self._check_some(first, block, products[:, 0])
+                squared = np.array([self._longest**2], np.float32)
+            places, owners = self._candidates(products, squared[:, None])
         for start in range(0, len(places), EXACT):
             at, of = places[start : start + EXACT], owners[start : start + EXACT]
             scores = pairwise(self._metric, block[at], self._queries[of])
@@ -127,37 +139,54 @@ class _Ranking:
             found.append(Hits(rows[order], self._sign * scores[order]))
         return found
 
-    def _multiplied(self, block: Vectors) -> tuple[Vectors, Vectors]:
-        """Give each row's product with each query, (n, queries), and its squared length, (n,)."""
-        products = np.empty((len(block), len(self._queries)), np.float32)
-        squares = np.empty(len(block), np.float32)
-        step = max(1, CACHED // (4 * block.shape[1]))
+    def _multiply_and_measure(self, block: Vectors, products: Vectors) -> Vectors:
+        """Put each row's product with each query into `products`; give its squared length, (n,)."""
+        found = np.empty(len(block), np.float32)
+        step = max(RELEASED, CACHED // (4 * block.shape[1]))
         for start in range(0, len(block), step):
             part = slice(start, start + step)
             _multiply(block[part], self._columns, products[part])
-            _square(block[part], squares[part])
-        return products, squares
+            found[part] = squares(block[part])
+        return found
 
-    def _check(self, first: int, block: Vectors, squares: Vectors) -> None:
+    def _check(self, first: int, block: Vectors, squared: Vectors) -> None:
         """Raise for the first row that is not finite or zero: so is its length then."""
-        if not (np.isfinite(squares.sum()) and squares.all()):
-            bad = np.flatnonzero(~np.isfinite(squares) | (squares == 0))
+        if not (np.isfinite(squared.sum()) and squared.all()):
+            bad = np.flatnonzero(~np.isfinite(squared) | (squared == 0))
             if len(bad):
                 raise unusable(block[bad[0]], self._source, first + int(bad[0]))
 
-    def _candidates(self, products: Vectors, squares: Vectors) -> tuple[Places, Places]:
+    def _check_some(self, first: int, block: Vectors, products: Vectors) -> None:
+        """Raise for a row that is not finite or zero, or that is not as long as the file says.
+
+        A product with a row that is not finite is not finite, with one that is zero it is zero:
+        such rows are measured, and one in SAMPLED.
+        """
+        if not (np.isfinite(products.sum()) and products.all()):
+            suspects = np.flatnonzero(~np.isfinite(products) | (products == 0))
+            squared = np.ones(len(block), np.float32)
+            squared[suspects] = squares(block[suspects])
+            self._check(first, block, squared)
+        lengths = np.sqrt(squares(block[::SAMPLED]))
+        others = np.flatnonzero(np.abs(lengths / self._longest - 1) > self._slack)
+        if len(others):
+            row, length = first + SAMPLED * int(others[0]), float(lengths[others[0]])
+            raise another(self._source, f"whose row {row} (from 0) has length {length:.6g}")
+
+    def _candidates(self, products: Vectors, squared: Vectors) -> tuple[Places, Places]:
         """Give the pairs of row and query that may be hits: places in the block, queries."""
         error: Any = self._error
         least: Scores = self._least
         near: Any = products
         if self._metric == "cosine":
-            near = products / np.sqrt(squares)
+            near = products / np.sqrt(squared)
+            error = self._error + self._slack
         elif self._metric == "dot":
-            error = (self._error * np.sqrt(squares)) * self._query_lengths
+            error = (self._error * np.sqrt(squared)) * self._query_lengths
         else:  # the squared distance, turned round
-            lengths = squares + self._query_lengths**2
+            lengths = squared + self._query_lengths**2
             near = 2 * products - lengths
-            error = 2 * self._error * lengths
+            error = 2 * self._error * lengths + 3 * self._slack * squared
             least = -np.square(np.minimum(least, 0.0))
         hits = near >= (least - error).astype(np.float32)
         count, wanted = len(near), (self._k or len(near)) + (self._skip is not None)
@@ -195,8 +224,8 @@ def _multiply(block: Vectors, columns: Vectors, out: Vectors) -> None:
         np.matmul(block, columns, out=out)
 
 
-def _square(block: Vectors, out: Vectors) -> None:
-    if hasattr(np, "vecdot"):  # from numpy 2.0 on; half einsum's time
-        np.vecdot(block, block, out=out)
-    else:
-        np.einsum("ij,ij->i", block, block, out=out)
+def _equal(lengths: Lengths | None, error: float) -> tuple[float | None, float]:
+    """Give the greatest length, if all are about equal, and what part of it others may lack."""
+    if lengths is None or lengths[1] > EQUAL * lengths[0]:
+        return None, 0.0
+    return lengths[1], lengths[1] / lengths[0] - 1 + error
