@@ -171,7 +171,7 @@ class ParquetWriter:
         with self._gate:
             if self._writer is None:
                 self._writer = _opened(self._gate, table.schema, self._meta)
-            self._writer.write_table(table.cast(self._writer.schema), row_group_size=GROUP_ROWS)
+            self._writer.write_table(table, row_group_size=GROUP_ROWS)
         self._batches, self._rows, self._bytes = [], 0, 0
 
 
@@ -244,8 +244,9 @@ def _fitted(table: Any, schema: Any) -> Any:
         if field.name not in table.schema.names:
             columns.append(pa.nulls(len(table), field.type))
             continue
-        try:
-            columns.append(table.column(field.name).cast(field.type))
+        column = table.column(field.name)
+        try:  # a cast that changes nothing still costs 20 ms: it imports pyarrow.compute
+            columns.append(column if column.type == field.type else column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
             raise _mixed(
                 f"the field {field.name!r} is {field.type} in the first rows, not so later"
