@@ -107,10 +107,40 @@ def test_a_finished_kept_job_asks_nothing(batch, server, rows):
     batch(server, rows, "-o", "out.jsonl", "--keep-job")
     before = (rows.parent / "out.jsonl").read_bytes()
     asked = len(server.ledger.entries)
-    done = batch(server, rows, "-o", "out.jsonl", "--keep-job")
+    done = batch(server, rows, "-o", "out.jsonl", "--keep-job", "--stats", "s.json")
     assert done.returncode == 0, done.stderr
     assert (rows.parent / "out.jsonl").read_bytes() == before
     assert len(server.ledger.entries) == asked
+    stats = json.loads((rows.parent / "s.json").read_text())
+    names = ("rows", "rows_written", "inputs", "inputs_reused", "inputs_asked", "inputs_repeated")
+    assert [stats[name] for name in names] == [120, 120, 120, 120, 0, 0]
+
+
+def test_a_finished_kept_job_goes_by_its_rows_and_not_by_its_files_times(batch, server, rows):
+    """As `cp -p` and `rsync` leave them: another content, the same size, time and inode."""
+    options = (rows, "-o", "out.jsonl", "--keep-job", "--stats", "s.json")
+    batch(server, *options)
+    before = rows.stat()
+    changed = [*TEXTS[:100], TEXTS[100].replace("row", "ROW"), *TEXTS[101:]]
+    rows.write_bytes(rows.read_bytes().replace(b"of row 100 ", b"of ROW 100 "))
+    os.utime(rows, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert rows.stat()[:9] == before[:9]
+    done = batch(server, *options)
+    assert done.returncode == 0, done.stderr
+    right(rows.parent / "out.jsonl", changed)
+    assert server.ledger.entries[-1].items == 1
+    stats = json.loads((rows.parent / "s.json").read_text())
+    names = ("rows", "rows_written", "inputs", "inputs_reused", "inputs_asked")
+    assert [stats[name] for name in names] == [120, 120, 120, 119, 1]
+
+
+def test_a_finished_kept_job_asks_for_another_field_of_the_same_file(batch, server, jsonl):
+    rows = jsonl([{"text": text, "title": text.upper()} for text in TEXTS])
+    batch(server, rows, "-o", "out.jsonl", "--keep-job")
+    done = batch(server, rows, "-o", "out.jsonl", "--keep-job", "--text-field", "title")
+    assert done.returncode == 0, done.stderr
+    found = np.array([row["embedding"] for row in read(rows.parent / "out.jsonl")], np.float32)
+    assert np.array_equal(found, vectors_for([text.upper() for text in TEXTS], 8))
 
 
 def test_the_same_vectors_can_be_written_in_another_format(batch, server, rows):

@@ -137,6 +137,26 @@ def test_vectors_come_in_any_order_and_as_often_as_asked(tmp_path):
     job.close()
 
 
+@pytest.mark.parametrize("together", [1, 3, 128])
+def test_of_a_key_that_was_stored_twice_the_first_vector_counts(tmp_path, monkeypatch, together):
+    monkeypatch.setattr(jobs, "TOGETHER", together)
+    job = opened(tmp_path / "job")
+    chance = np.random.default_rng(1)
+    first: dict[str, np.ndarray] = {}
+    for _ in range(10):
+        texts = chance.choice(TEXTS, 8, replace=False).tolist()
+        numbers = chance.random((8, 4), np.float32)
+        job.keep([Entry(keys_of(texts, job.digest), numbers)])
+        for text, row in zip(texts, numbers, strict=True):
+            first.setdefault(text, row)
+    for _ in range(2):
+        found, _, _ = job.vectors(job.index.find(keys_of(list(first), job.digest)))
+        assert np.array_equal(found, np.array(list(first.values())))
+        job.close()
+        job = opened(tmp_path / "job")
+    job.close()
+
+
 def test_a_log_deleted_under_a_running_job_is_noticed(tmp_path):
     """#116"""
     job = filled(tmp_path / "job")

@@ -7,6 +7,7 @@ array of pairs; NaN and infinity, which JSON has no words for, are null.
 
 from __future__ import annotations
 
+import contextlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from tovec.formats.fields import TextField
 from tovec.formats.interface import ReadOptions
 from tovec.formats.rows import checked
 from tovec.records import Block, Problem
+
+with contextlib.suppress(NotImplementedError):  # it is not part of pyarrow on every system
+    # Arrow's other allocators copy what grows, and keep 50 MB more.
+    pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 BLOCK_ROWS = 512  # a block's vectors are held until it is whole
 RAW_KEPT = 64 << 10  # bytes of a bad row kept for the rejects file

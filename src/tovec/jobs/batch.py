@@ -19,17 +19,18 @@ from tovec.api.endpoint import shown
 from tovec.errors import Stopped, TovecError, UsageError
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions, Sink, WriteOptions
+from tovec.jobs.assembly import Prepared
 from tovec.jobs.budget import Budget
 from tovec.jobs.commit import GroupCommit
 from tovec.jobs.connect import Connection, Hide, connect
 from tovec.jobs.deliver import PartOutput, Rejects, SingleOutput, deliver
 from tovec.jobs.gather import Gather
-from tovec.jobs.inputs import STDIN, Inputs
+from tovec.jobs.inputs import STDIN, InputChanged, Inputs
 from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import OnReject, Preparation
 from tovec.jobs.report import Report
-from tovec.records import Limits, as_text
+from tovec.records import Block, Limits, as_text
 from tovec.settings import Settings
 from tovec.store.durable import OutputFile, Published, StandardOutput
 from tovec.store.job import Job, finish_removal
@@ -149,17 +150,38 @@ class _Run:
 
     def whole(self) -> Report:
         """Ask, write, publish, tidy up."""
+        published = self._written_again()
+        if published is None:
+            published = self._written(ask=True)
+        self._finish(published)
+        return self._report
+
+    def _written_again(self) -> Published | None:
+        """Write the output of a finished job whose files look as they did then; None if it is not.
+
+        Nothing is trusted but the store: a row that it lacks shows that the files differ after all.
+        """
+        work, stamp = self._work, self._inputs.stamp
+        if stamp is None or stamp != self._job.done.get("inputs") or work.output == STDIN:
+            return None
+        try:
+            return self._written(ask=False)
+        except InputChanged:
+            self._report.begin_again()
+            return None
+
+    def _written(self, *, ask: bool) -> Published:
+        """Ask for what the store lacks, unless it lacks nothing, and write the output."""
         output = self._output()
         try:
             self._inputs.settle(self._note)
             self._report.total = self._inputs.about_rows()
-            self._ask()
-            published = self._write(output)
+            if ask:
+                self._ask()
+            return self._write(output, asked=ask)
         except BaseException:
             output.discard()
             raise
-        self._finish(published)
-        return self._report
 
     # Asking ---------------------------------------------------------------------------------------
 
@@ -210,7 +232,11 @@ class _Run:
         finally:
             report.rows, report.blank = prepare.rows, prepare.blank
             self._keep_limits()
-        report.total = prepare.rows
+        self._remark(prepare)
+
+    def _remark(self, prepare: Preparation) -> None:
+        """Say what there is to say of the rows, once all have been read."""
+        self._report.total = prepare.rows
         for remark in prepare.remarks():
             self._note(remark, "warning")
 
@@ -248,7 +274,9 @@ class _Run:
             return OutputDirectory(work.output, force=work.force, ours=ours)
         return OutputFile(work.output, force=work.force, ours=ours)
 
-    def _write(self, stored: OutputFile | OutputDirectory | StandardOutput) -> Published:
+    def _write(
+        self, stored: OutputFile | OutputDirectory | StandardOutput, *, asked: bool
+    ) -> Published:
         work, report = self._work, self._report
         beside: list[OutputFile] = []
 
@@ -261,16 +289,26 @@ class _Run:
         prepare = self._prepare(rejects.problem)
         output = self._opened(stored)
 
+        def prepared(block: Block) -> Prepared:
+            ready = prepare(block)
+            if not asked:  # else they were counted then
+                report.rows, report.blank = prepare.rows, prepare.blank
+                report.inputs += len(ready.inputs)
+                report.reused += len(ready.inputs)
+            return ready
+
         def on_rows(count: int) -> None:
             report.written += count
             report.progress("writing")
 
         try:
             deliver(
-                self._inputs.blocks(), prepare, self._job, output, rejects, on_rows,
+                self._inputs.blocks(), prepared, self._job, output, rejects, on_rows,
                 self._connection.dimensions, prepare.no_extra,
             )  # fmt: skip
             output.finish()
+            if not asked:
+                self._remark(prepare)
             self._inputs.check_unchanged()
             report.rejected = rejects.count
             return self._publish(stored, beside)
@@ -316,9 +354,10 @@ class _Run:
         work, report = self._work, self._report
         # Rows that are mended are picked up by the next run, which then pays for them alone.
         keep = work.keep_job or report.rejected > 0
-        self._job.finish(
-            keep=keep, finished={"output": as_text(work.output), "published": published}
-        )
+        finished: dict[str, Any] = {"output": as_text(work.output), "published": published}
+        if not report.rejected:  # else some of them may be asked for again
+            finished["inputs"] = self._inputs.stamp
+        self._job.finish(keep=keep, finished=finished)
         if work.stats is not None:
             import orjson
 

@@ -1,13 +1,15 @@
 """The second half of a batch: one pass over the input writes the output, in input order.
 
 The output is a pure function of input and store: every row's key must be there. A key that is not
-shows that the input changed between the passes.
+shows that the input changed between the passes. A thread writes what another has found.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -19,6 +21,8 @@ from tovec.jobs.inputs import changed
 from tovec.records import Block, Problem, Rows, as_text
 from tovec.store.job import Job
 from tovec.store.keys import keys_of
+
+BEHIND = 4  # blocks that may wait to be written
 
 Prepare = Callable[[Block], Prepared]
 
@@ -140,25 +144,60 @@ def deliver(
 ) -> None:
     """Write every row; raises InputError when the input is not what it was."""
     nothing: Rows | None = None
-    written = False
-    for block in blocks:
-        prepared = prepare(block)
-        if nothing is None:
-            nothing = prepared.rows.take([])
-        if not len(prepared.inputs):
-            continue
-        ordinals = job.index.find(keys_of(prepared.inputs, job.digest))
-        if (ordinals < 0).any():
-            raise changed(block.source)
-        vectors, refused, unknown = job.vectors(ordinals)
-        if len(unknown):
-            raise changed(block.source)
-        finished = finish(prepared, vectors, refused)
-        rejects.refused(finished)
-        if len(finished.rows):
-            output.write(finished)
-            written = True
-            on_rows(len(finished.rows))
-    if not written and nothing is not None:
+    with _Behind(output, on_rows) as behind:
+        for block in blocks:
+            prepared = prepare(block)
+            if nothing is None:
+                nothing = prepared.rows.take([])
+            if not len(prepared.inputs):
+                continue
+            finished = _found(prepared, job)
+            rejects.refused(finished)
+            if len(finished.rows):
+                behind.write(finished)
+    if not behind.rows and nothing is not None:
         # An empty output still says what its columns are.
         output.write(Finished(nothing, no_extra, np.zeros((0, dimensions or 0), np.float32)))
+
+
+def _found(prepared: Prepared, job: Job) -> Finished:
+    """Give a block's rows with the vectors that are stored for them."""
+    ordinals = job.index.find(keys_of(prepared.inputs, job.digest))
+    if (ordinals < 0).any():
+        raise changed(prepared.source)
+    vectors, refused, unknown = job.vectors(ordinals)
+    if len(unknown):
+        raise changed(prepared.source)
+    return finish(prepared, vectors, refused)
+
+
+class _Behind:
+    """Writes in a thread, in order, a few blocks behind; its errors come out of later calls."""
+
+    def __init__(self, output: Output, on_rows: Callable[[int], None]) -> None:
+        self._output, self._on_rows = output, on_rows
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[tuple[int, Future[None]]] = deque()
+        self.rows = 0
+
+    def __enter__(self) -> _Behind:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._thread:
+            while self._waiting and kind is None:
+                self._wait()
+            self._thread.shutdown(cancel_futures=True)
+
+    def write(self, finished: Finished) -> None:
+        """Have rows written after those before them."""
+        while len(self._waiting) >= BEHIND:
+            self._wait()
+        job = self._thread.submit(self._output.write, finished)
+        self._waiting.append((len(finished.rows), job))
+
+    def _wait(self) -> None:
+        rows, job = self._waiting.popleft()
+        job.result()
+        self.rows += rows
+        self._on_rows(rows)

@@ -31,7 +31,7 @@ class Inputs:
         self._named, self._read, self._job = paths, read, job
         self._stdin = stdin
         self._paths = paths
-        self._stamp: tuple[object, ...] = ()
+        self._stamp: tuple[tuple[int, ...], ...] = ()
 
     def settle(self, note: Callable[[str], None]) -> None:
         """Keep what can be read only once. Raises UsageError for a terminal, FileError."""
@@ -70,15 +70,26 @@ class Inputs:
         paths = [self._job.spool if path == STDIN else path for path in self._paths]
         return estimate.rows(paths, self._read)
 
+    @property
+    def stamp(self) -> list[list[int]] | None:
+        """Give what shows by itself whether the inputs are what they were, where they are files."""
+        if not all(os.path.isfile(path) for path in self._named):  # noqa: PTH113
+            return None
+        return [list(one) for one in _stamp(self._named)]
+
     def check_unchanged(self) -> None:
         """Raise InputError when a file is not what it was when the run began."""
         if _stamp(self._paths) != self._stamp:
             raise changed(", ".join(self._named))
 
 
-def changed(source: str) -> InputError:
+class InputChanged(InputError):  # noqa: N818 - as RefusedInput
+    """The store lacks the vector of a row, or a file is not what it was when the run began."""
+
+
+def changed(source: str) -> InputChanged:
     """Give the error for an input that is not what it was when the job began."""
-    return InputError(
+    return InputChanged(
         "the input changed while the job ran",
         where=source,
         hint="what was received is stored; run the same command again",
@@ -94,9 +105,9 @@ def _is_stream(path: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _stamp(paths: tuple[str, ...]) -> tuple[object, ...]:
+def _stamp(paths: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
     """Give what shows that an input was changed."""
-    found: list[object] = []
+    found: list[tuple[int, ...]] = []
     for path in paths:
         if path == STDIN:
             continue

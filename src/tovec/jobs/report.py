@@ -38,6 +38,10 @@ class Report:
         self.splits = 0
         self._seconds: list[float] = []
 
+    def begin_again(self) -> None:
+        """Forget the rows: they are read anew."""
+        self.rows = self.written = self.blank = self.inputs = self.reused = 0
+
     @property
     def cost(self) -> float | None:
         """Give what the tokens cost in USD; None where the price is not known."""
