@@ -1,7 +1,8 @@
 """The programs that `bulk.py` measures: each is given a file of rows, an output and an address.
 
 `floor` is the least that Python can do: http.client, orjson, pybase64 and pyarrow, without a
-single check, and without pandas, which pyarrow imports where it is installed. The peers are used
+single check, and without pandas, which pyarrow imports where it is installed, and the threads that
+OpenBLAS starts. The peers are used
 as well as they can be: large requests, base64, eight at a time where the package can do so.
 """
 
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 FLOOR = """
-import sys
+import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 class WithoutPandas:
     def find_spec(name, *_):
         if name == "pandas":

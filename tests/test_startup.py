@@ -3,17 +3,19 @@
 The times of the imports are in docs/performance.md.
 """
 
+import os
 import subprocess
 import sys
 
 import pytest
+from tests.servers.loopback import Loopback
 
 HEAVY = {
     "anyio", "asyncio", "certifi", "click", "concurrent.futures", "ctypes",
     "dataclasses", "decimal",
     "difflib", "email", "h11", "html", "http", "httpcore", "httpx", "importlib.metadata", "inspect",
-    "multiprocessing", "numpy", "orjson", "pandas", "platformdirs", "pyarrow", "pybase64",
-    "pydantic", "rich", "shellingham", "socket", "ssl", "tiktoken", "tomllib", "typer", "typing",
+    "multiprocessing", "numpy", "orjson", "pandas", "platformdirs", "pyarrow", "pyarrow.compute",
+    "pybase64", "pydantic", "pygments", "rich", "shellingham", "socket", "ssl", "tiktoken", "tomllib", "typer", "typing",
     "unittest", "urllib.request", "uuid", "zoneinfo",
 }  # fmt: skip
 TYPER = {"typer", "typing", "inspect", "difflib", "shellingham", "uuid"}  # Typer's own among them
@@ -57,6 +59,14 @@ def test_a_command_loads_what_it_needs_and_nothing_by_the_way(arguments, allowed
     assert heavy(*arguments) - allowed == set()
 
 
+def test_a_run_over_the_network_loads_no_command_line_of_httpx_and_no_kernels_of_arrow(tmp_path):
+    with Loopback(dimensions=8) as server:
+        options = ("--base-url", server.base_url, "-m", "m", "-o", str(tmp_path / "out.parquet"))
+        found = heavy("embed", *options, "--", "one", "two")
+    assert {"httpx", "pyarrow"} <= found
+    assert not found & {"rich", "click", "pygments", "pyarrow.compute", "pydantic", "tiktoken"}
+
+
 def test_pandas_is_not_loaded_even_where_it_is_installed(tmp_path):
     """pyarrow imports it with its first array."""
     import pandas  # noqa: F401 - it is there
@@ -64,3 +74,27 @@ def test_pandas_is_not_loaded_even_where_it_is_installed(tmp_path):
     found = heavy("embed", "-p", "local", "-o", str(tmp_path / "out.parquet"), "--", "one", "two")
     assert "pyarrow" in found
     assert "pandas" not in found
+
+
+ALONE = """
+import os
+from tovec.cli.threads import load_numpy
+load_numpy()
+import numpy
+numpy.ones((500, 500)) @ numpy.ones((500, 500))
+print(len(os.listdir("/proc/self/task")), os.environ.get("OPENBLAS_NUM_THREADS"))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
+@pytest.mark.parametrize("own", [None, "2"])
+def test_openblas_starts_no_threads_unless_it_is_told_to(own):
+    environ = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
+    if own is not None:
+        environ["OPENBLAS_NUM_THREADS"] = own
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE], env=environ, capture_output=True, text=True, check=True
+    )
+    threads, left = done.stdout.split()
+    assert left == str(own)  # what tovec starts finds the environment as it was
+    assert int(threads) == 1 or own is not None

@@ -21,6 +21,7 @@ from tovec.cli.options import (
 )
 from tovec.cli.progress import KINDS, Watch, clock, display
 from tovec.cli.reporting import Reporter
+from tovec.cli.threads import load_numpy
 from tovec.errors import UsageError
 
 
@@ -58,6 +59,7 @@ def batch(
     """
     if output.output is None and job.job_dir is None:
         raise UsageError("the job has no output", hint="name it with -o OUTPUT")
+    load_numpy()
     from tovec.formats.interface import WriteOptions
     from tovec.jobs import batch as jobs
 

@@ -20,6 +20,7 @@ from tovec.cli.options import (
 )
 from tovec.cli.reporting import Reporter
 from tovec.cli.terminal import TableWriter, is_terminal
+from tovec.cli.threads import load_numpy
 from tovec.errors import UsageError
 
 
@@ -60,6 +61,7 @@ def embed(
             "there is nothing to embed",
             hint="give texts, name files with -f, or pipe something in; - as -f reads the terminal",
         )
+    load_numpy()
     from tovec.formats.interface import WriteOptions
     from tovec.jobs import embed as job
 

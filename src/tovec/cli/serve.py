@@ -8,6 +8,7 @@ import typer
 
 from tovec.cli.options import Common
 from tovec.cli.reporting import Reporter
+from tovec.cli.threads import load_numpy
 
 SERVER = "Server"
 
@@ -45,6 +46,7 @@ def serve(
 
     Prints its base URL once it listens; with -v a line for each request, never its text.
     """
+    load_numpy()
     from tovec.local import server
 
     if host not in ("127.0.0.1", "localhost", "::1") and api_key_env is None:

@@ -20,6 +20,7 @@ from tovec.cli.options import (
 from tovec.cli.reporting import Reporter
 from tovec.cli.results import FORMATS, Results, as_json, put, tsv
 from tovec.cli.terminal import is_terminal
+from tovec.cli.threads import load_numpy
 from tovec.errors import UsageError
 
 COMPARISON = "Comparison"
@@ -205,9 +206,6 @@ def similarity(
 
     tovec similarity "how do I pay" --in faq.parquet -k 3
     """
-    from tovec.jobs import similarity as job
-    from tovec.jobs.metrics import METRICS, Bound
-
     if format is not None:
         one_of("--format", format, FORMATS)
     modes = {
@@ -218,6 +216,11 @@ def similarity(
         "--clusters": clusters,
     }
     mode = _mode(modes, corpus, {"-k": k, "--like": like, "--columns": columns})
+    if not mode:  # the modes compute large products, best with all threads
+        load_numpy()
+    from tovec.jobs import similarity as job
+    from tovec.jobs.metrics import METRICS, Bound
+
     picture = _picture(plot, mode, force, matrix=bool(texts or file), search=corpus is not None)
     work = job.Similarity(
         settings=chosen(common, endpoint),
