@@ -16,8 +16,8 @@ HEAVY = {
     "dataclasses", "decimal",
     "difflib", "email", "h11", "html", "http", "httpcore", "httpx", "importlib.metadata", "inspect",
     "multiprocessing", "numpy", "orjson", "pandas", "platformdirs", "pyarrow", "pyarrow.compute",
-    "pybase64", "pydantic", "pygments", "rich", "shellingham", "socket", "ssl", "tiktoken", "tomllib",
-    "typer", "typing",
+    "pybase64", "pydantic", "pygments", "rich", "shellingham", "socket", "ssl", "tiktoken",
+    "tomllib", "typer", "typing",
     "unittest", "urllib.request", "uuid", "zoneinfo",
 }  # fmt: skip
 TYPER = {"typer", "typing", "inspect", "difflib", "shellingham", "uuid"}  # Typer's own among them
