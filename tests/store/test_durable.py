@@ -4,10 +4,12 @@ import os
 import stat
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
 from tovec.errors import FileError, UsageError
+from tovec.store import filesystem
 from tovec.store.durable import OutputFile
 
 
@@ -24,6 +26,39 @@ def test_nothing_is_seen_before_commit_and_all_of_it_after(tmp_path):
     assert all(name.startswith(".tovec-") for name in os.listdir(tmp_path))
     output.commit()
     assert sorted(os.listdir(tmp_path)) == ["out", "out.json"]
+    assert (tmp_path / "out").read_bytes() == b"new"
+
+
+def test_a_large_output_goes_to_the_disk_while_it_is_written(tmp_path, monkeypatch):
+    begun = []
+    advise = os.posix_fadvise
+
+    def noted(number, start, length, advice):
+        begun.append((start, length))
+        advise(number, start, length, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    monkeypatch.setattr(filesystem, "BEGIN_BYTES", 1 << 20)
+    output = OutputFile(str(tmp_path / "out"))
+    parts = [os.urandom(size) for size in (10, 700_000, 2_500_000, 1 << 20, 3)]
+    for part in parts:
+        output.file.write(part)
+    output.file.seek(0)
+    output.file.write(parts[0])  # as a header is completed
+    output.commit()
+    assert (tmp_path / "out").read_bytes() == b"".join(parts)
+    assert begun[0][0] == 0
+    assert all(at + size == then for (at, size), (then, _) in pairwise(begun))
+    assert sum(size for _, size in begun) > 4_000_000
+
+
+def test_advice_that_is_refused_does_no_harm(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", refused)
+    monkeypatch.setattr(filesystem, "BEGIN_BYTES", 1)
+    write(tmp_path / "out").commit()
     assert (tmp_path / "out").read_bytes() == b"new"
 
 
