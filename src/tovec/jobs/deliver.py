@@ -22,7 +22,8 @@ from tovec.records import Block, Problem, Rows, as_text
 from tovec.store.job import Job
 from tovec.store.keys import keys_of
 
-BEHIND = 4  # blocks that may wait to be written
+BEHIND = 16  # blocks that may wait to be written
+BEHIND_BYTES = 36 << 20  # of vectors: more than a Parquet writer takes in before it pauses to write
 
 Prepare = Callable[[Block], Prepared]
 
@@ -177,7 +178,8 @@ class _Behind:
     def __init__(self, output: Output, on_rows: Callable[[int], None]) -> None:
         self._output, self._on_rows = output, on_rows
         self._thread = ThreadPoolExecutor(1)
-        self._waiting: deque[tuple[int, Future[None]]] = deque()
+        self._waiting: deque[tuple[int, int, Future[None]]] = deque()
+        self._bytes = 0
         self.rows = 0
 
     def __enter__(self) -> _Behind:
@@ -191,13 +193,16 @@ class _Behind:
 
     def write(self, finished: Finished) -> None:
         """Have rows written after those before them."""
-        while len(self._waiting) >= BEHIND:
+        while len(self._waiting) >= BEHIND or self._bytes >= BEHIND_BYTES:
             self._wait()
+        size = finished.vectors.nbytes
         job = self._thread.submit(self._output.write, finished)
-        self._waiting.append((len(finished.rows), job))
+        self._waiting.append((len(finished.rows), size, job))
+        self._bytes += size
 
     def _wait(self) -> None:
-        rows, job = self._waiting.popleft()
+        rows, size, job = self._waiting.popleft()
         job.result()
+        self._bytes -= size
         self.rows += rows
         self._on_rows(rows)
