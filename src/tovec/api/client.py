@@ -6,7 +6,6 @@ governor's. Follows the retry policy of the reliability notes, section (c).
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from tovec.api import headers, wire
+from tovec.api import headers, parts, wire
 from tovec.api.endpoint import Endpoint, shown
 from tovec.api.errors import (
     AMBIGUOUS,
@@ -381,7 +380,7 @@ class Client:
 
     def _refusal(self, reply: Reply) -> Refusal:
         """Give the refusal that a reply is, the key taken out of whatever the endpoint says."""
-        found = classify(_as_error(reply))
+        found = classify(reply)
         return found._replace(
             message=self._blotted(found.message),
             code=self._blotted(found.code),
@@ -586,30 +585,13 @@ class Client:
 
     def _fits(self, request: Request) -> bool:
         """Say whether a request is within the limits that are known by now."""
-        limits, most, many = self.limits, self._governor.most_tokens, len(request) > 1
-        return (
-            (most is None or request.tokens <= most)
-            and (limits.items is None or len(request) <= limits.items)
-            and (not many or limits.tokens is None or request.tokens <= limits.tokens)
-            and (not many or limits.body_bytes is None or request.tokens * 4 <= limits.body_bytes)
-        )
+        return parts.fits(request, self.limits, self._governor.most_tokens)
 
     async def _in_parts(self, request: Request) -> Answer:
         """Embed the parts of a request that is not accepted whole, down to single inputs."""
-        size, most = len(request), self.limits.items
-        step = most if most is not None and most < size else -(-size // 2)
-        weights = [len(one) for one in request.inputs]
-        whole = sum(weights) or 1
-        parts = [
-            Request(
-                request.inputs[start : start + step],
-                max(1, request.tokens * sum(weights[start : start + step]) // whole),
-                None if request.ordinals is None else request.ordinals[start : start + step],
-            )
-            for start in range(0, size, step)
-        ]
-        answers = await _all([self._embed(part) for part in parts])
-        return joined(answers, [len(part) for part in parts])
+        some = parts.parts(request, self.limits)
+        answers = await _all([self._embed(part) for part in some])
+        return parts.joined(answers, [len(part) for part in some])
 
     def _take_to_heart(self, request: Request, refused: _Refused) -> None:
         """Learn a limit from a refusal, or raise where refusals have become too many."""
@@ -640,23 +622,8 @@ class Client:
         return Answer(nothing, self.model or "", Usage(), (), (), ((0, reason),))
 
     def _learn_limit(self, request: Request, words: str) -> None:
-        size, limits = len(request), self.limits
-        named = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", words)]
-        if re.search(r"token", words, re.I):
-            fitting = [number for number in named if 0 < number < request.tokens]
-            tokens = max(fitting, default=max(1, request.tokens // 2))
-            learned = limits._replace(tokens=min(limits.tokens or tokens, tokens))
-            what = f"{learned.tokens:,} tokens"
-        elif re.search(r"batch|input|item|array|text", words, re.I):
-            fitting = [number for number in named if 0 < number < size]
-            items = max(fitting, default=max(1, size // 2))
-            learned = limits._replace(items=min(limits.items or items, items))
-            what = f"{learned.items:,} inputs"
-        else:
-            half = max(1, request.tokens * 2)
-            learned = limits._replace(body_bytes=min(limits.body_bytes or half, half))
-            what = f"about {learned.body_bytes:,} bytes"
-        if learned != limits:
+        learned, what = parts.learned(request, self.limits, words)
+        if learned != self.limits:
             self.limits = learned
             self._note(f"the endpoint takes {what} in one request", "info")
 
@@ -703,14 +670,6 @@ async def _all(works: list[Coroutine[Any, Any, Answer]]) -> list[Answer]:
     return [task.result() for task in tasks]
 
 
-def _as_error(reply: Reply) -> Reply:
-    """Give an error object under status 200 the status that its code means (fault 35)."""
-    if reply.status != 200:
-        return reply
-    found = re.search(rb'"(?:code|status)"\s*:\s*"?([45]\d\d)\b', reply.body[:4096])
-    return reply._replace(status=int(found[1]) if found else 500)
-
-
 def cut(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     """Give the first dimensions of each vector, L2-normalised again.
 
@@ -720,26 +679,3 @@ def cut(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     lengths = np.linalg.norm(part, axis=1, keepdims=True)
     result: NDArray[np.float32] = (part / np.where(lengths == 0, 1, lengths)).astype(np.float32)
     return result
-
-
-def joined(parts: list[Answer], sizes: list[int]) -> Answer:
-    """Give the answers to consecutive parts of a request as one."""
-    kept: list[int] = []
-    refused: list[tuple[int, str]] = []
-    before = 0
-    for part, size in zip(parts, sizes, strict=True):
-        places = range(size) if part.kept is None else part.kept
-        kept += [before + place for place in places]
-        refused += [(before + place, why) for place, why in part.refused]
-        before += size
-    filled = [part.vectors for part in parts if len(part.vectors)] or [parts[0].vectors]
-    usages = [part.usage.prompt_tokens for part in parts]
-    total = None if None in usages else sum(u for u in usages if u is not None)
-    return Answer(
-        np.concatenate(filled),
-        next((part.model for part in parts if part.model), ""),
-        Usage(total, total),
-        tuple(name for part in parts for name in part.request_ids),
-        None if len(kept) == before else tuple(kept),
-        tuple(refused),
-    )

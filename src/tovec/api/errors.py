@@ -149,7 +149,8 @@ _HINTED = {
 
 
 def classify(reply: Reply) -> Refusal:
-    """Give the refusal that a reply with another status than 200 is."""
+    """Give the refusal that a reply is which is no answer: an error object at times under 200."""
+    reply = _with_status(reply)
     said = _said(reply.body)
     refusal = Refusal(
         reply.status,
@@ -168,6 +169,14 @@ def classify(reply: Reply) -> Refusal:
         case "true" if rule.action in (Action.ISOLATE, Action.PERSON) and not billing(refusal):
             rule = Rule(Action.RETRY, 2, rule.action)
     return refusal._replace(rule=rule)
+
+
+def _with_status(reply: Reply) -> Reply:
+    """Give an error object under status 200 the status that its code means (fault 35)."""
+    if reply.status != 200:
+        return reply
+    found = re.search(rb'"(?:code|status)"\s*:\s*"?([45]\d\d)\b', reply.body[:4096])
+    return reply._replace(status=int(found[1]) if found else 500)
 
 
 def hint(refusal: Refusal, model: str = "") -> str:

@@ -27,6 +27,7 @@ class GroupCommit:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._thread = ThreadPoolExecutor(1)
+        self._thread.submit(int)  # it is there before anything is paid for, or cannot be had
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
 
