@@ -180,15 +180,17 @@ class _Behind:
         self._thread = ThreadPoolExecutor(1)
         self._waiting: deque[tuple[int, int, Future[None]]] = deque()
         self._bytes = 0
+        self._failed = False
         self.rows = 0
 
     def __enter__(self) -> _Behind:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        with self._thread:
+        try:
             while self._waiting and kind is None:
                 self._wait()
+        finally:
             self._thread.shutdown(cancel_futures=True)
 
     def write(self, finished: Finished) -> None:
@@ -196,9 +198,18 @@ class _Behind:
         while len(self._waiting) >= BEHIND or self._bytes >= BEHIND_BYTES:
             self._wait()
         size = finished.vectors.nbytes
-        job = self._thread.submit(self._output.write, finished)
+        job = self._thread.submit(self._write, finished)
         self._waiting.append((len(finished.rows), size, job))
         self._bytes += size
+
+    def _write(self, finished: Finished) -> None:
+        if self._failed:  # rows after a gap would be wrong, and may be on a pipe for good
+            return
+        try:
+            self._output.write(finished)
+        except BaseException:
+            self._failed = True
+            raise
 
     def _wait(self) -> None:
         rows, size, job = self._waiting.popleft()
