@@ -458,7 +458,8 @@ def test_settings_that_no_input_can_meet_stop_before_all_inputs_are_refused() ->
         pytest.raises(PersonError, match="nothing that was sent is accepted"),
     ):
         embed(server)
-    assert len(server.ledger.entries) < len(TEXTS)
+    # Those refused alone are the first few, and what was under way beside them.
+    assert sum(entry.items == 1 for entry in server.ledger.entries) < len(TEXTS) / 2
 
 
 def test_requests_never_exceed_the_concurrency() -> None:
