@@ -85,35 +85,36 @@ for part in parts:
     + _WRITE
 )
 
-ASYNC_OPENAI = (
-    _ROWS
-    + """
+_ASYNC = """
 import asyncio, openai
-async def work():
+async def work(**options):
     client = openai.AsyncOpenAI(base_url=url, api_key="none")
     room = asyncio.Semaphore(8)
     async def ask(part):
         async with room:
-            return (await client.embeddings.create(model="m", input=part)).data
-    return [d.embedding for data in await asyncio.gather(*map(ask, parts)) for d in data]
-vectors = asyncio.run(work())
+            return found(
+                (await client.embeddings.create(model="m", input=part, **options)).data)
+    return await asyncio.gather(*map(ask, parts))
+"""
+
+ASYNC_OPENAI = (
+    _ROWS
+    + _ASYNC
+    + """
+found = list
+vectors = [d.embedding for data in asyncio.run(work()) for d in data]
 """
     + _WRITE
 )
 
 BASE64_OPENAI = (
     _ROWS
+    + _ASYNC
     + """
-import asyncio, openai, pybase64
-async def work():
-    client = openai.AsyncOpenAI(base_url=url, api_key="none")
-    room = asyncio.Semaphore(8)
-    async def ask(part):
-        async with room:
-            answer = await client.embeddings.create(model="m", input=part, encoding_format="base64")
-            return b"".join(pybase64.b64decode(d.embedding) for d in answer.data)
-    return await asyncio.gather(*map(ask, parts))
-flat = np.frombuffer(b"".join(asyncio.run(work())), "<f4")
+import pybase64
+def found(data):
+    return b"".join(pybase64.b64decode(d.embedding) for d in data)
+flat = np.frombuffer(b"".join(asyncio.run(work(encoding_format="base64"))), "<f4")
 column = pa.FixedSizeListArray.from_arrays(pa.array(flat), len(flat) // len(rows))
 pq.write_table(pa.Table.from_pylist(rows).append_column("embedding", column), target,
                compression="none", use_dictionary=False, write_statistics=False)
