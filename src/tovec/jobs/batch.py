@@ -140,6 +140,7 @@ class _Run:
     ) -> None:
         self._work, self._connection, self._job, self._report = work, connection, job, report
         self._inputs = Inputs(work.paths, work.read._replace(ours=work.ours), job, stdin)
+        self._stamp = self._inputs.stamp
         client = connection.client
         # What earlier answers said is what later ones are held to.
         client.model = job.about.get("model") or client.model
@@ -161,8 +162,8 @@ class _Run:
 
         Nothing is trusted but the store: a row that it lacks shows that the files differ after all.
         """
-        work, stamp = self._work, self._inputs.stamp
-        if stamp is None or stamp != self._job.done.get("inputs") or work.output == STDIN:
+        changed = self._stamp is None or self._stamp != self._job.done.get("inputs")
+        if changed or self._work.output == STDIN:
             return None
         try:
             return self._written(ask=False)
@@ -292,7 +293,6 @@ class _Run:
         def prepared(block: Block) -> Prepared:
             ready = prepare(block)
             if not asked:  # else they were counted then
-                report.rows, report.blank = prepare.rows, prepare.blank
                 report.inputs += len(ready.inputs)
                 report.reused += len(ready.inputs)
             return ready
@@ -308,6 +308,7 @@ class _Run:
             )  # fmt: skip
             output.finish()
             if not asked:
+                report.rows, report.blank = prepare.rows, prepare.blank
                 self._remark(prepare)
             self._inputs.check_unchanged()
             report.rejected = rejects.count
@@ -356,7 +357,7 @@ class _Run:
         keep = work.keep_job or report.rejected > 0
         finished: dict[str, Any] = {"output": as_text(work.output), "published": published}
         if not report.rejected:  # else some of them may be asked for again
-            finished["inputs"] = self._inputs.stamp
+            finished["inputs"] = self._stamp
         self._job.finish(keep=keep, finished=finished)
         if work.stats is not None:
             import orjson

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tovec.formats.stored import Placed, Stored, Vectors, every
+from tovec.formats.vectors import squares
 from tovec.jobs import metrics
 from tovec.jobs.metrics import DIGITS, Bound, Scores
 
@@ -63,8 +64,8 @@ def products(metric: str, stored: Stored) -> Iterator[tuple[int, int, Vectors, V
                 near = wide[part] @ across.T
                 if metric == "euclidean":
                     near *= 2
-                    near -= np.einsum("ij,ij->i", tile[part], tile[part])[:, None]
-                    near -= np.einsum("ij,ij->i", other, other)[None, :]
+                    near -= squares(tile[part])[:, None]
+                    near -= squares(other)[None, :]
                 yield first + start, second, tile[part], other, near
 
 
@@ -247,11 +248,11 @@ def _first_centres(metric: str, stored: Stored, count: int) -> Vectors:
     )
     random = np.random.default_rng(0)
     chosen = [int(random.integers(len(sample)))]
-    squares = np.einsum("ij,ij->i", sample, sample)
+    squared = np.einsum("ij,ij->i", sample, sample)
     nearest = np.full(len(sample), np.inf)
     for _ in range(count - 1):
         last = sample[chosen[-1]]
-        distances = np.maximum(squares + last @ last - 2 * (sample @ last), 0.0)
+        distances = np.maximum(squared + last @ last - 2 * (sample @ last), 0.0)
         nearest = np.minimum(nearest, distances)
         total = nearest.sum()
         share = nearest / total if total > 0 else None

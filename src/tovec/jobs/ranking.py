@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tovec.formats.stored import Lengths, Stored, Vectors, another
 from tovec.formats.vectors import squares
-from tovec.jobs.metrics import DIGITS, Bound, Scores, pairwise, unusable
+from tovec.jobs.metrics import DIGITS, Bound, Scores, norms, pairwise, unusable
 
 CACHED = 2 << 20  # bytes of rows multiplied and, while they are near, measured at a time
 RELEASED = 512  # rows from which numpy lets other threads run meanwhile
@@ -95,7 +95,7 @@ class _Ranking:
         self._skip = skip
         self._sign = -1.0 if metric == "euclidean" else 1.0
         wide = queries.astype(np.float64)
-        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+        lengths = norms(queries)
         scaled = wide / lengths[:, None] if metric == "cosine" else wide
         self._query_lengths = lengths.astype(np.float32)
         self._columns = np.ascontiguousarray(scaled.T, np.float32)
