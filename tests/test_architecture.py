@@ -24,8 +24,8 @@ ONLY_IN = {
     "pyarrow": {"formats", "records"},
     "starlette": {"local/server"},
     "uvicorn": {"local/server"},
-    "httpx": {"api/transport"},
-    "httpcore": {"api/network"},
+    "httpx": {"api/transport", "api/http11"},
+    "h11": {"api/http11"},
     "tiktoken": {"text/tokens"},
     "matplotlib": {"cli/plots"},
 }

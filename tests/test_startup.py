@@ -67,6 +67,7 @@ def test_a_run_over_the_network_loads_no_command_line_of_httpx_and_no_kernels_of
         found = heavy("embed", *options, "--", "one", "two")
     assert {"httpx", "pyarrow"} <= found
     assert not found & {"rich", "click", "pygments", "pyarrow.compute", "pydantic", "tiktoken"}
+    assert not found & {"httpcore", "anyio", "certifi"}  # no proxy, no certificates
 
 
 def test_pandas_is_not_loaded_even_where_it_is_installed(tmp_path):

@@ -17,24 +17,25 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import orjson
 import pytest
 from tests.servers import certificates
 from tests.servers.loopback import Fault, Loopback
+from tests.servers.sockets import heard_out, listening
 
 from tovec.api import transport as transport_module
 from tovec.api.errors import TransportFailure
+from tovec.api.http11 import Direct
 from tovec.api.interface import Call, Reply
-from tovec.api.network import Network
 from tovec.api.transport import HttpxTransport, _failure, _inflated
 from tovec.errors import PersonError
 
 BODY = b'{"model":"m","input":["a"]}'
+Reached = Callable[[Loopback], str]
 
 
 def call(url: str, *, deadline: float = 5.0, cap: int = 1 << 20, body: bytes = BODY) -> Call:
@@ -67,9 +68,27 @@ def address(server: Loopback) -> str:
     return f"{server.base_url}/embeddings"
 
 
-def test_a_connection_is_used_again_and_nothing_compressed_is_asked_for() -> None:
+@pytest.fixture(params=["direct", "proxy"])
+def reached(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Reached:
+    """Give the address under which a server is asked: its own, or another's by way of itself."""
+    if request.param == "direct":
+        return address
+
+    def by_itself(server: Loopback) -> str:
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.port}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        return "http://endpoint.invalid/v1/embeddings"
+
+    return by_itself
+
+
+def test_a_connection_is_used_again_and_nothing_compressed_is_asked_for(
+    reached: Reached,
+) -> None:
     with Loopback(dimensions=4) as server:
-        sent(address(server), times=3)
+        sent(reached(server), times=3)
     assert server.ledger.connections == 1
     assert {entry.headers["accept-encoding"] for entry in server.ledger.entries} == {"identity"}
 
@@ -95,20 +114,24 @@ def test_a_connection_is_used_again_and_nothing_compressed_is_asked_for() -> Non
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else None,
 )  # fmt: skip
-def test_a_failure_is_named_for_what_it_means(fault: Fault, kind: str, cause: str) -> None:
+def test_a_failure_is_named_for_what_it_means(
+    fault: Fault, kind: str, cause: str, reached: Reached
+) -> None:
     """#9 #10 #11 #13 #14 #16 #17 #20 #53 #54 #55 #56: none hangs, none passes for an answer."""
     with Loopback(dimensions=4, faults=[fault]) as server:
-        found = failure(address(server), deadline=1.0 if cause == "timeout" else 30.0)
+        found = failure(reached(server), deadline=1.0 if cause == "timeout" else 30.0)
     assert (found.kind, found.cause) == (kind, cause)
 
 
-def test_a_connection_that_went_stale_while_idle_is_told_from_one_that_failed() -> None:
+def test_a_connection_that_went_stale_while_idle_is_told_from_one_that_failed(
+    reached: Reached,
+) -> None:
     """#12: it is closed at once; an endpoint that dies over its work takes longer."""
     with Loopback(dimensions=4, faults=[Fault("close", at=[2])]) as server:
-        found = failure(address(server), times=2)
+        found = failure(reached(server), times=2)
     assert (found.kind, found.cause) == ("stale", "reset")
     with Loopback(dimensions=4, faults=[Fault("reset", at=[2], wait=0.6)]) as server:
-        found = failure(address(server), times=2)
+        found = failure(reached(server), times=2)
     assert (found.kind, found.cause) == ("ambiguous", "reset")
 
 
@@ -120,9 +143,9 @@ def test_nobody_listening_is_surely_not_sent() -> None:
     assert (found.kind, found.cause) == ("not_sent", "connect")
 
 
-def test_an_answer_beyond_its_cap_is_not_read_on() -> None:
+def test_an_answer_beyond_its_cap_is_not_read_on(reached: Reached) -> None:
     with Loopback(dimensions=4096) as server:
-        found = failure(address(server), cap=10_000)
+        found = failure(reached(server), cap=10_000)
     assert (found.kind, found.cause) == ("foreign", "too large")
 
 
@@ -151,11 +174,11 @@ def test_a_compressed_answer_is_checked_to_its_end(label: str) -> None:
             _inflated(damaged, label, 1 << 20)
 
 
-def test_a_redirect_comes_back_as_what_it_is() -> None:
+def test_a_redirect_comes_back_as_what_it_is(reached: Reached) -> None:
     """#57"""
     fault = Fault("status", status=307, body=b"", headers={"location": "http://127.0.0.1:1/"})
     with Loopback(faults=[fault]) as server:
-        [reply] = sent(address(server))
+        [reply] = sent(reached(server))
     assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/")
 
 
@@ -227,14 +250,27 @@ def test_large_requests_and_answers_pass_whole_with_tls_and_without(
     assert bodies[0] == bodies[1]
 
 
-def test_every_pool_reads_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attributes of httpx 0.28 that this rests on are there, proxies' among them."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "other.invalid")
-    client = HttpxTransport("https://endpoint.invalid/v1", concurrency=1)._client
-    carriers: list[Any] = [client._transport, *filter(None, client._mounts.values())]
-    assert len(carriers) == 2
-    assert {type(one._pool._network_backend) for one in carriers} == {Network}
+@pytest.mark.parametrize(
+    ("url", "environment", "direct"),
+    [
+        ("https://endpoint.invalid/v1", {}, True),
+        ("https://endpoint.invalid/v1", {"NO_PROXY": "other.invalid"}, True),
+        ("https://endpoint.invalid/v1", {"HTTPS_PROXY": "http://127.0.0.1:9"}, False),
+        ("https://endpoint.invalid/v1", {"all_proxy": "http://127.0.0.1:9"}, False),
+        ("http://127.0.0.1/v1", {"HTTP_PROXY": "http://127.0.0.1:9"}, True),
+    ],
+)
+def test_httpx_itself_connects_where_a_proxy_is_named(
+    url: str, environment: dict[str, str], direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = HttpxTransport(url, concurrency=1)._client
+    assert isinstance(client._transport, Direct) == direct
+    assert bool(client._mounts) != direct
 
 
 def test_https_to_a_port_that_does_not_speak_it_needs_a_person() -> None:
@@ -247,36 +283,6 @@ def test_https_to_a_port_that_does_not_speak_it_needs_a_person() -> None:
     with listening(plain) as port:
         found = failure(f"https://127.0.0.1:{port}/v1")
     assert (found.kind, found.cause) == ("fatal", "tls")
-
-
-@contextlib.contextmanager
-def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Hand each connection on 127.0.0.1 to `serve`, in a thread; gives the port."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-
-        def run() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    guest, _ = door.accept()
-                    threading.Thread(target=alone, args=(guest,), daemon=True).start()
-
-        def alone(guest: socket.socket) -> None:
-            with guest, contextlib.suppress(OSError):
-                serve(guest)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
-            yield door.getsockname()[1]
-        finally:
-            door.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
-
-
-def heard_out(guest: socket.socket) -> None:
-    """Wait until the other side hangs up."""
-    while guest.recv(1 << 16):
-        pass
 
 
 def test_a_name_that_nobody_knows_is_surely_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,23 +332,24 @@ def test_a_connection_that_is_never_taken_is_given_up_and_surely_not_sent(
             assert (found.kind, found.cause) == ("not_sent", "connect")
 
 
-@pytest.mark.parametrize("stalls", [True, False])
+def reset(guest: socket.socket) -> None:
+    """Hang up so that the other side is told that it is an error."""
+    guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("serve", [heard_out, lambda guest: None, reset, lambda g: g.recv(1)])
 def test_a_handshake_that_ends_or_stalls_is_surely_not_sent(
-    stalls: bool, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """#6"""
     monkeypatch.setattr(transport_module, "CONNECT_SECONDS", 0.3)
-    with listening(heard_out if stalls else lambda guest: None) as port:
+    with listening(serve) as port:
         found = failure(f"https://127.0.0.1:{port}/v1")
     assert found.kind == "not_sent"
 
 
 def test_a_connection_that_is_reset_at_once_is_tried_again() -> None:
     """#8"""
-
-    def reset(guest: socket.socket) -> None:
-        guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
     with listening(reset) as port:
         found = failure(f"http://127.0.0.1:{port}/v1")
     assert found.kind in ("not_sent", "ambiguous")
@@ -363,19 +370,23 @@ def test_a_slow_answer_is_waited_for_and_asked_for_once() -> None:
     assert len(server.ledger.entries) == 1
 
 
-def test_an_answer_nobody_asked_for_is_never_given_to_the_next_request() -> None:
+def test_an_answer_nobody_asked_for_is_never_given_to_the_next_request(
+    reached: Reached,
+) -> None:
     """#21"""
     with Loopback(dimensions=4, faults=[Fault("second", at=[1])]) as server:
-        replies = sent(address(server), times=3, pause=0.05)
+        replies = sent(reached(server), times=3, pause=0.05)
     assert len({bytes(reply.body) for reply in replies}) == 1
 
 
-def test_an_endpoint_that_hangs_up_after_each_answer_costs_no_files() -> None:
+def test_an_endpoint_that_hangs_up_after_each_answer_costs_no_files(
+    reached: Reached,
+) -> None:
     """#26"""
     with Loopback(dimensions=4, faults=[Fault("bye")]) as server:
-        sent(address(server), times=5)
+        sent(reached(server), times=5)
         before = len(os.listdir("/proc/self/fd"))
-        replies = sent(address(server), times=200)
+        replies = sent(reached(server), times=200)
         after = len(os.listdir("/proc/self/fd"))
     assert {reply.status for reply in replies} == {200}
     assert server.ledger.connections == 205

@@ -1,7 +1,8 @@
 """Calls over the network with httpx, behind the guards that no client gives by itself.
 
 No redirect is followed (a key or a text must not end up elsewhere), nothing compressed is asked
-for, an answer has a byte cap and the whole attempt a deadline. The only module that knows httpx.
+for, an answer has a byte cap and the whole attempt a deadline. Without a proxy, `http11.py` carries
+them below httpx; with one, httpx itself does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import ssl
 import time
+import urllib.request
 import zlib
 from typing import Any
 
@@ -19,8 +21,8 @@ import httpx
 
 from tovec.api.endpoint import is_loopback, shown
 from tovec.api.errors import TransportFailure
+from tovec.api.http11 import Direct
 from tovec.api.interface import Call, Reply
-from tovec.api.network import Network
 from tovec.errors import PersonError
 
 CONNECT_SECONDS = 10.0
@@ -38,12 +40,15 @@ class HttpxTransport:
     def __init__(self, url: str, *, concurrency: int) -> None:
         """Raises PersonError for certificates or a proxy in the environment that cannot be used."""
         # Certificates take 20 ms to load; plain http has no use for them.
-        trusted = _trusted() if url.startswith("https://") else False
+        trusted = _trusted() if url.startswith("https://") else None
+        proxied = not is_loopback(url) and _a_proxy_is_named()
+        carrier = None if proxied else Direct(trusted, keep_alive=KEEP_ALIVE_SECONDS)
         try:
             self._client = httpx.AsyncClient(
+                transport=carrier,
                 follow_redirects=False,
-                verify=trusted,
-                trust_env=not is_loopback(url),  # proxies; this machine is asked without one
+                verify=trusted or False,
+                trust_env=proxied,
                 limits=httpx.Limits(
                     max_connections=concurrency,
                     max_keepalive_connections=concurrency,
@@ -51,7 +56,6 @@ class HttpxTransport:
                 ),
                 timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the deadline is `send`'s
             )
-            _read_in_large_pieces(self._client)
         except (ValueError, httpx.InvalidURL, ImportError):
             # Not its words: a proxy's address may hold a password.
             raise PersonError(
@@ -94,16 +98,10 @@ class HttpxTransport:
         await self._client.aclose()
 
 
-def _read_in_large_pieces(client: httpx.AsyncClient) -> None:
-    """Put our streams below each of the client's pools, proxies' among them.
-
-    httpcore takes a network backend, httpx 0.28 has no way to name one; a test holds this.
-    """
-    network = Network()
-    carriers: Any = [client._transport, *client._mounts.values()]
-    for carrier in carriers:
-        if carrier is not None:  # a host that no proxy is to be used for
-            carrier._pool._network_backend = network
+def _a_proxy_is_named() -> bool:
+    """Say whether the environment names any; which hosts it is for, httpx knows."""
+    named = urllib.request.getproxies()
+    return any(named.get(scheme) for scheme in ("http", "https", "all"))
 
 
 def _trusted() -> ssl.SSLContext:
@@ -119,6 +117,9 @@ def _trusted() -> ssl.SSLContext:
 
 
 async def _body(response: httpx.Response, cap: int) -> bytes:
+    told = response.headers.get("content-length", "")
+    if told.isdecimal() and int(told[:20]) > cap:
+        raise _too_large(cap)
     parts: list[bytes] = []  # joined once: what grows is copied again and again
     size = 0
     assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -126,9 +127,9 @@ async def _body(response: httpx.Response, cap: int) -> bytes:
         parts.append(part)
         size += len(part)
         if size > cap:
-            raise TransportFailure("foreign", "too large", f"the answer exceeds {cap:,} bytes")
+            raise _too_large(cap)
     _part_if_more_came(response)
-    body = b"".join(parts)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     return body if encoding in ("identity", "") else _inflated(body, encoding, cap)
 
@@ -136,8 +137,9 @@ async def _body(response: httpx.Response, cap: int) -> bytes:
 def _part_if_more_came(response: httpx.Response) -> None:
     """Keep a connection from being used again on which more came than the answer (#21).
 
-    It would pass for the answer to the next request, with vectors of other texts. There is no
-    other way to see it than through attributes of httpx 0.28 and httpcore 1; a test holds them.
+    It would pass for the answer to the next request, with vectors of other texts. `http11.py` sees
+    to it itself; behind a proxy there is no other way than through attributes of httpx 0.28 and
+    httpcore 1, and a test holds them.
     """
     inner: Any = response.stream
     for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
@@ -156,10 +158,14 @@ def _inflated(body: bytes, encoding: str, cap: int) -> bytes:
     except zlib.error as error:
         raise TransportFailure("ambiguous", "truncated", f"damaged compression: {error}") from None
     if inflate.unconsumed_tail:
-        raise TransportFailure("foreign", "too large", f"the answer exceeds {cap:,} bytes")
+        raise _too_large(cap)
     if not inflate.eof or inflate.unused_data:
         raise TransportFailure("ambiguous", "truncated", "the compressed answer is not whole")
     return plain
+
+
+def _too_large(cap: int) -> TransportFailure:
+    return TransportFailure("foreign", "too large", f"the answer exceeds {cap:,} bytes")
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:
