@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 import ssl
@@ -17,6 +18,7 @@ from tests.servers.sockets import listening
 
 from tovec.api.errors import TransportFailure
 from tovec.api.interface import Call, Reply
+from tovec.api.network import Secured
 from tovec.api.transport import HttpxTransport
 
 CAP = 16 << 20
@@ -204,6 +206,40 @@ def test_with_tls_too_an_answer_comes_whole_or_not_at_all(
         short = Server(answer[:-1], closes=True, secured=secured)
         if length:
             assert failure(short) == ("ambiguous", "truncated")
+
+
+class Across:
+    """What is below TLS, in memory: the other side answers each time it is asked."""
+
+    ended = False
+
+    def __init__(self, secured: ssl.SSLContext) -> None:
+        self._come, self._go = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = secured.wrap_bio(self._come, self._go, server_side=True)
+
+    async def send(self, data: bytes) -> None:
+        self._come.write(data)
+
+    async def receive(self) -> bytes:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self._go.read()
+
+
+def test_what_comes_in_a_tls_record_of_its_own_is_seen_at_once(certificate: Path) -> None:
+    """#21: it would be taken for the beginning of the next answer."""
+
+    async def work() -> tuple[int, bytes]:
+        below = Across(certificates.serving(certificate))
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        tls = Secured(below, trusted, "127.0.0.1")  # type: ignore[arg-type]
+        await tls.handshake()
+        below.tls.write(b"answer")
+        below.tls.write(b"another")
+        room = bytearray(7)
+        return await tls.fill(memoryview(room), 6), bytes(room)
+
+    assert asyncio.run(work()) == (7, b"answera")
 
 
 def test_an_idle_connection_is_used_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 PIECE = 1 << 18  # bytes taken from the kernel at once, where no place is given for them
 HELD = 1 << 20  # bytes that may wait to be received before the other side is made to wait
@@ -220,12 +220,14 @@ class Secured:
     async def fill(self, room: memoryview, least: int) -> int:
         """Receive into `room`: at least `least` bytes, fewer at the end. Give how many."""
         filled = 0
-        while filled < least:
-            try:
-                # ssl fills a buffer that it is given, of which typeshed knows bytearrays alone.
-                filled += await self._done(partial(self._tls.read, len(room), room[filled:]))  # type: ignore[arg-type]
-            except _OVER:
-                break
+        # ssl fills any buffer that it is given; typeshed knows of bytearrays alone.
+        read: Callable[[int, Any], int] = self._tls.read  # type: ignore[assignment]
+        try:
+            while filled < least:
+                filled += await self._done(partial(read, RECORDS, room[filled:]))
+            filled += read(RECORDS, room[filled:]) if filled < len(room) else 0
+        except (ssl.SSLWantReadError, *_OVER):
+            pass  # nothing that has come is left, or it is the end
         return filled
 
     async def send(self, data: bytes) -> None:
