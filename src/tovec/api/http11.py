@@ -53,13 +53,13 @@ class Direct(httpx.AsyncBaseTransport):
             raise httpx.UnsupportedProtocol(f"{url.scheme}:// is not a scheme of HTTP")
         host = url.raw_host.decode("ascii")
         place = _Place(url.scheme, host, url.port or _PORTS[url.scheme])
-        stream = await self._kept(place) or await self._opened(place, request)
+        stream = self._kept(place) or await self._opened(place, request)
         exchange = _Exchange(self, place, stream)
         try:
             await exchange.ask(request)
             head = await exchange.head()
         except BaseException:
-            await stream.close()
+            stream.close()
             raise
         return httpx.Response(
             head.status_code,
@@ -74,13 +74,14 @@ class Direct(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close what is idle."""
         while self._idle:
-            await self._idle.pop()[-1].close()
+            self._idle.pop()[-1].close()
+        await asyncio.sleep(0)  # for the loop to do so
 
     def keep(self, place: _Place, stream: Stream) -> None:
         """Take back a connection whose answer is read."""
         self._idle.append((time.monotonic() + self._keep_alive, place, stream))
 
-    async def _kept(self, place: _Place) -> Stream | None:
+    def _kept(self, place: _Place) -> Stream | None:
         """Give the connection that was used last, if it is open still; close those that are not."""
         now = time.monotonic()
         usable = [one for one in self._idle if one[0] > now and not one[-1].ended]
@@ -88,7 +89,7 @@ class Direct(httpx.AsyncBaseTransport):
         found = next((one for one in reversed(usable) if one[1] == place), None)
         self._idle = [one for one in usable if one is not found]
         for *_, stream in over:
-            await stream.close()
+            stream.close()
         return found and found[-1]
 
     async def _opened(self, place: _Place, request: httpx.Request) -> Stream:
@@ -156,7 +157,7 @@ class _Exchange(httpx.AsyncByteStream):
         if self._whole and self._may_stay and not self._stream.ended:
             self._owner.keep(self._place, self._stream)
         else:
-            await self._stream.close()
+            self._stream.close()
 
     async def _placed(self, length: int) -> bytes:
         """Receive the whole body into one buffer.

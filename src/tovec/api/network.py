@@ -45,7 +45,7 @@ async def connect(host: str, port: int, trusted: ssl.SSLContext | None) -> Strea
     try:
         await secured.handshake()
     except BaseException:
-        await plain.close()
+        plain.close()
         raise
     return secured
 
@@ -183,10 +183,9 @@ class Plain:
             self._transport.write(data)
             await self._protocol.drained()
 
-    async def close(self) -> None:
-        """Close, without waiting for the other side."""
+    def close(self) -> None:
+        """Close, without waiting for the other side; the loop does so at its next turn."""
         self._transport.abort()
-        await asyncio.sleep(0)  # the loop closes the socket at its next turn
 
 
 class Secured:
@@ -234,9 +233,9 @@ class Secured:
         """Hand everything over to the kernel."""
         await self._done(partial(self._tls.write, data))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close, without a farewell."""
-        await self._below.close()
+        self._below.close()
 
     async def _done(self, step: Callable[[], T]) -> T:
         """Give what a step of TLS gives, bringing and taking away what it needs for that."""
