@@ -3,6 +3,8 @@
 import gzip
 import io
 import os
+import subprocess
+import sys
 import threading
 
 import orjson
@@ -251,3 +253,28 @@ def test_a_template_that_cannot_be_meant_is_refused(template):
 def test_a_field_of_a_template_that_is_no_text_is_named():
     with pytest.raises(ValueError, match="'n' holds a number"):
         field(template="{title} {n}")({"title": "T", "n": 1})
+
+
+HEARING = """
+import _thread, threading, time
+from io import BufferedReader
+from tovec.formats.source import StandardInput
+def later():
+    time.sleep(0.3)
+    _thread.interrupt_main()  # like a signal, but no system call is interrupted
+threading.Thread(target=later, daemon=True).start()
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    "reading", ["StandardInput().read(9)", "BufferedReader(StandardInput()).read1()"]
+)
+def test_a_signal_that_comes_just_before_a_read_is_heard(reading):
+    with subprocess.Popen(
+        [sys.executable, "-c", HEARING.format(reading)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:  # its input stays open, and nothing comes
+        assert child.wait(60) != 0
+        assert b"KeyboardInterrupt" in child.stderr.read()

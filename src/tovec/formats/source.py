@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from io import BufferedIOBase, BufferedReader, FileIO, RawIOBase
 from pathlib import Path
+from typing import Any
 
 from tovec.errors import FileError, InputError
 
 CHUNK = 1 << 20
+TURN = 0.25  # seconds
 STDIN = "-"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _BESIDE = (".json", ".ids.jsonl", ".tovec", ".rejects.jsonl")  # an output's own side files
@@ -30,13 +32,42 @@ def suffix(path: str) -> str:
     return inner.suffix.lower()
 
 
+class StandardInput(FileIO):
+    """Standard input, waited for in turns.
+
+    A signal that comes just before a read does not interrupt it: Python would hear of it only when
+    something has been typed, and Ctrl-C would have to be pressed twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0, closefd=False)
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Read what there is, as soon as there is something."""
+        self._wait()
+        return super().readinto(buffer)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read what there is, as soon as there is something."""
+        self._wait()
+        return super().read(size)
+
+    def _wait(self) -> None:
+        if os.name != "posix":
+            return
+        from select import select
+
+        while not select([self], [], [], TURN)[0]:
+            pass  # here Python handles what has come
+
+
 def opened(path: str, stdin: RawIOBase | None = None) -> BufferedReader:
     """Open a file or standard input for reading.
 
     Raises InputError for what is not there or not a file, FileError for what may not be read.
     """
     if path == STDIN:
-        return BufferedReader(stdin or FileIO(0, closefd=False), CHUNK)
+        return BufferedReader(stdin or StandardInput(), CHUNK)
     try:
         return BufferedReader(FileIO(path), CHUNK)
     except FileNotFoundError:

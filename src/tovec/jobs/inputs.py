@@ -15,6 +15,7 @@ from tovec import formats
 from tovec.errors import InputError, UsageError
 from tovec.formats import estimate
 from tovec.formats.interface import ReadOptions
+from tovec.formats.source import StandardInput
 from tovec.records import Block
 from tovec.store.job import Job
 from tovec.store.spool import spool
@@ -49,7 +50,7 @@ class Inputs:
         self._stamp = _stamp(self._paths)
 
     def _keep_stdin(self, note: Callable[[str], None]) -> None:
-        source = self._stdin or FileIO(0, closefd=False)
+        source = self._stdin or StandardInput()
         kept = self._job.kept_input()
         if source.isatty() and not kept:
             raise UsageError("standard input is a terminal", hint="name a file, or pipe one in")
