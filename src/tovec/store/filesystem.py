@@ -108,12 +108,13 @@ class _Stream(io.FileIO):
     Linux begin to write and not wait for it: mm/fadvise.c.)
     """
 
-    _begun = 0
+    _written = _begun = 0  # counted here: to ask is another call of the system's for each write
 
     def write(self, data: Buffer, /) -> int:
         """Write, and let the disk begin once there is enough."""
         done = super().write(data)
-        length = self.tell() - self._begun
+        self._written += done
+        length = self._written - self._begun
         if length >= BEGIN_BYTES and hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):  # it is advice
                 os.posix_fadvise(self.fileno(), self._begun, length, os.POSIX_FADV_DONTNEED)

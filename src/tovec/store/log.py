@@ -315,18 +315,24 @@ class Log:
         frame = self._placed[owner]
         whole = self._cache.get(owner)
         if whole is None and owner not in self._checked:
-            whole = np.empty((frame.rows, out.shape[1]), np.float32)
+            whole = self._room(frame.rows, out.shape[1])
             self._fill(frame, frame.at, whole)
             if zlib.crc32(whole.data.cast("B")) != frame.crc:
                 raise self._damage(frame.segment, frame.at, "vectors are not what was written")
             self._checked.add(owner)
             self._cache[owner] = whole
-            if len(self._cache) > CACHED:
-                del self._cache[next(iter(self._cache))]
         if whole is not None:
             out[:] = whole[row : row + len(out)]
         else:
             self._fill(frame, frame.at + row * out.shape[1] * 4, out)
+
+    def _room(self, rows: int, width: int) -> NDArray[np.float32]:
+        """Give room for a frame: that of the one read longest ago, if it fits, or new memory."""
+        if len(self._cache) == CACHED:
+            oldest = self._cache.pop(next(iter(self._cache)))
+            if oldest.shape == (rows, width):
+                return oldest
+        return np.empty((rows, width), np.float32)
 
     def _fill(self, frame: _Placed, at: int, out: NDArray[np.float32]) -> None:
         try:
