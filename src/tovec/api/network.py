@@ -231,7 +231,8 @@ class Secured:
 
     async def send(self, data: bytes) -> None:
         """Hand everything over to the kernel."""
-        await self._done(partial(self._tls.write, data))
+        if data:
+            await self._done(partial(self._tls.write, data))
 
     def close(self) -> None:
         """Close, without a farewell."""
