@@ -140,7 +140,7 @@ def test_nobody_listening_is_surely_not_sent() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         found = failure(f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
-    assert (found.kind, found.cause) == ("not_sent", "connect")
+    assert (found.kind, found.cause, found.detail) == ("not_sent", "connect", "connection refused")
 
 
 def test_an_answer_beyond_its_cap_is_not_read_on(reached: Reached) -> None:

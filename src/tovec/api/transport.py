@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 import ssl
 import time
 import urllib.request
@@ -206,7 +207,7 @@ def _failure(
             return TransportFailure(
                 "not_sent", "files", "too many files or connections are open here"
             )
-        return TransportFailure("not_sent", "connect", str(error)[:300] or "connection refused")
+        return TransportFailure("not_sent", "connect", _reason(cause) or str(error)[:300])
     if isinstance(error, httpx.UnsupportedProtocol):
         return TransportFailure("fatal", "address", str(error)[:300])
     if started:
@@ -218,6 +219,15 @@ def _failure(
     if "http11.send_request_body.complete" not in seen:
         return TransportFailure("not_sent", "reset", "the connection was lost while sending")
     return TransportFailure("ambiguous", "reset", str(error)[:300] or "connection lost")
+
+
+def _reason(cause: BaseException | None) -> str:
+    """Say in the system's words why there is no connection; asyncio's name functions."""
+    if not isinstance(cause, OSError) or not cause.errno:
+        return ""
+    unknown = isinstance(cause, socket.gaierror)  # its numbers are not the system's
+    words = str(cause.strerror) if unknown else os.strerror(cause.errno)
+    return words[:1].lower() + words[1:]
 
 
 def _in_chain(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
