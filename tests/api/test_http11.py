@@ -53,17 +53,14 @@ class Server:
         return list(iter(lambda: line().lower().rstrip(b"\r\n"), b""))
 
 
-def answers(
-    server: Server, times: int = 1, *, body: bytes = b"{}", deadline: float = 20.0
-) -> list[Reply]:
+def answers(server: Server, times: int = 1, *, body: bytes = b"{}") -> list[Reply]:
     """Ask a server, one request after the other."""
 
     async def work(url: str) -> list[Reply]:
         transport = HttpxTransport(url, concurrency=1)
         try:
             return [
-                await transport.send(Call("POST", url, {}, body, deadline, CAP))
-                for _ in range(times)
+                await transport.send(Call("POST", url, {}, body, 60.0, CAP)) for _ in range(times)
             ]
         finally:
             await transport.close()
@@ -75,7 +72,7 @@ def answers(
 
 def failure(server: Server) -> tuple[str, str]:
     with pytest.raises(TransportFailure) as caught:
-        answers(server, deadline=2.0)
+        answers(server)
     return caught.value.kind, caught.value.cause
 
 

@@ -207,7 +207,8 @@ def _failure(
             return TransportFailure(
                 "not_sent", "files", "too many files or connections are open here"
             )
-        return TransportFailure("not_sent", "connect", _reason(cause) or str(error)[:300])
+        words = _reason(cause) or str(error)[:300] or "connection refused"
+        return TransportFailure("not_sent", "connect", words)
     if isinstance(error, httpx.UnsupportedProtocol):
         return TransportFailure("fatal", "address", str(error)[:300])
     if started:
