@@ -166,7 +166,7 @@ def test_a_row_of_the_wrong_length_stops_the_run_and_is_named(tovec, tmp_path):
     source.write_text("text,n\na,1\nb\n")
     done = tovec("embed", "-p", "local", "-f", source)
     assert done.returncode == 6
-    assert b"1 fields, the header 2" in done.stderr and b"in.csv, line 3" in done.stderr
+    assert b"1 field, the header 2" in done.stderr and b"in.csv, line 3" in done.stderr
 
 
 # Long texts ------------------------------------------------------------------------------------
@@ -266,8 +266,8 @@ def test_ids_that_came_before_are_counted(tovec, jsonl):
     source = jsonl([{"id": i, "text": f"t{i}"} for i in (1, 2, 1, 1)] + [{"text": "t"}])
     done = tovec("embed", "-p", "local", "-f", source, "--id-field", "id")
     assert done.returncode == 0
-    assert b"2 rows were given an id that an earlier row has" in done.stderr
-    assert b"1 row was without a 'id'" in done.stderr
+    assert b"1 id appears more than once" in done.stderr
+    assert b"1 row has no 'id' field" in done.stderr
     assert len(rows_of(done.stdout)) == 5
 
 

@@ -10,7 +10,9 @@ TESTS = faults.marked()
 
 
 def test_the_catalogue_has_every_number_once() -> None:
-    assert [one.number for one in CATALOGUE] == list(range(1, 191))
+    numbers = [one.number for one in CATALOGUE]
+    assert len(set(numbers)) == len(numbers)
+    assert set(range(1, 191)) <= set(numbers)  # later ones are given out in ranges
 
 
 @pytest.mark.parametrize("one", CATALOGUE, ids=lambda one: str(one.number))

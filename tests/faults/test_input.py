@@ -35,7 +35,7 @@ def test_wide_encodings_are_named_by_line_and_byte(job: Job, name: str) -> None:
     path.write_bytes("first line\nzweite Zeile mit ä\n".encode(name))
     job.rows = path
     done = job.run()
-    failed(done, 6, "is not utf-8", "line ", "byte ", "--encoding")
+    failed(done, 6, "is not UTF-8", "line 1", "byte 1", f"--encoding {name}")
     assert not job.server.ledger.entries
 
 
@@ -47,7 +47,6 @@ def test_every_character_but_a_line_end_reaches_the_endpoint_and_comes_back(job:
         "a\ufeffb",
         "a\ufffe",
         "\U0010ffff",
-        "cr\rinside",
         "é",
         "\u0065\u0301",
     ]
@@ -168,7 +167,8 @@ def test_a_damaged_table_is_read_or_named_and_nothing_else(tmp_path: Path, kind:
             outcomes["named"] += 1
         else:
             assert sum(len(block.inputs) for block in blocks) <= 400
-            outcomes["read"] += 1
+            named = any(block.problems for block in blocks)
+            outcomes["named" if named else "read"] += 1
     assert min(outcomes.values()) > 5, outcomes
 
 
@@ -239,7 +239,7 @@ def test_a_file_of_any_name_is_input_and_output_and_shown_escaped(job: Job, name
         file.write(b"caf\xe9\n")
     words = [sys.executable.encode(), *b"-m tovec embed -p local -f".split(), b"./" + name]
     done = subprocess.run(words, cwd=job.place, capture_output=True, timeout=60, check=False)
-    failed(done, 6, "is not utf-8")
+    failed(done, 6, "is not UTF-8")
     assert b"\x1b" not in done.stderr
 
 

@@ -12,9 +12,24 @@ from tovec.formats.interface import ReadOptions
 from tovec.records import Block
 
 
-def read_bytes(data: bytes, **options: Any) -> list[Block]:
-    """Give the blocks of what stands on standard input."""
-    stdin = io.BytesIO(data)
+class Slow(io.RawIOBase):
+    """A pipe that delivers `size` bytes at a time."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self._data, self._size = io.BytesIO(data), size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        some = self._data.read(min(self._size, len(buffer)))
+        buffer[: len(some)] = some
+        return len(some)
+
+
+def read_bytes(data: bytes, chunk: int | None = None, **options: Any) -> list[Block]:
+    """Return the blocks of what stands on standard input, delivered in chunks."""
+    stdin = io.BytesIO(data) if chunk is None else Slow(data, chunk)
     return list(formats.read(["-"], ReadOptions(**options), stdin))  # type: ignore[arg-type]
 
 

@@ -3,10 +3,12 @@
 import csv
 import gzip
 import io
+import json
 import os
 import threading
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ from tests.formats.reading import as_json, problems, read_bytes, read_files, tex
 
 from tovec import formats
 from tovec.errors import InputError, UsageError
-from tovec.formats.cutting import records
+from tovec.formats.arrow import ArrowRows
+from tovec.formats.cutting import quoted_records
 from tovec.formats.interface import ReadOptions
 
 cell = st.text(
@@ -54,8 +57,7 @@ def test_records_do_not_depend_on_how_the_bytes_arrive(rows, data):
     whole = written(rows, quoting=data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL])))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
     parts = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    pieces = list(records(iter(parts), b",", AssertionError))
-    assert b"".join(pieces) == whole
+    pieces = list(quoted_records(iter(parts), b",", AssertionError))
     found = [row for one in pieces for row in csv.reader(io.StringIO(one.decode(), newline=""))]
     assert found == [list(row) for row in rows]
 
@@ -75,7 +77,7 @@ def test_a_record_of_the_wrong_length_is_a_problem_and_the_others_are_read():
     assert as_json(blocks) == [{"text": "a", "n": 1}, {"text": "d", "n": 4}]
     assert problems(blocks) == [("syntax", 3, 1), ("syntax", 4, 2)]
     (first, second) = blocks[0].problems
-    assert (first.raw, first.reason) == (b"b", "the record has 1 fields, the header 2")
+    assert (first.raw, first.reason) == (b"b", "the record has 1 field, the header 2")
     assert second.raw == b"c,3,4"
 
 
@@ -105,15 +107,26 @@ def types_of(data: bytes, **options) -> dict[str, str]:
     ("values", "kind", "json"),
     [
         (["1", "-20", ""], "int64", [1, -20, None]),
-        (["1.5", "2", "1e-3"], "double", [1.5, 2.0, 0.001]),
-        (["true", "False"], "bool", [True, False]),
+        (["1.5", "2.0", "", "-0.0"], "double", [1.5, 2.0, None, -0.0]),
+        (["1.5", "2"], "string", ["1.5", "2"]),
+        (["1e-3"], "string", ["1e-3"]),
+        (["5.2e-05", "1e+16"], "double", [5.2e-05, 1e16]),
+        (["true", "false"], "bool", [True, False]),
+        (["true", "False"], "string", ["true", "False"]),
         (["2024-02-29", ""], "date32[day]", ["2024-02-29", None]),
-        (["2024-02-29 10:00"], "timestamp[us]", ["2024-02-29T10:00:00"]),
-        (["2024-02-29T10:00:00.5Z"], "timestamp[us, tz=UTC]", ["2024-02-29T10:00:00.500000+00:00"]),
+        (["0000-01-01"], "string", ["0000-01-01"]),
+        (["2024-02-29T10:00:00"], "timestamp[us]", ["2024-02-29T10:00:00"]),
+        (["2024-02-29 10:00"], "string", ["2024-02-29 10:00"]),
+        (
+            ["2024-02-29T10:00:00.500000+00:00"],
+            "timestamp[us, tz=UTC]",
+            ["2024-02-29T10:00:00.500000+00:00"],
+        ),
+        (["2024-02-29T10:00:00.5Z"], "string", ["2024-02-29T10:00:00.5Z"]),
         (["007", "8"], "string", ["007", "8"]),
         (["12345678901234567890"], "string", ["12345678901234567890"]),
         (["+1", "1"], "string", ["+1", "1"]),
-        (["-0"], "double", [-0.0]),
+        (["-0"], "string", ["-0"]),
         (["0x10"], "string", ["0x10"]),
         (["nan"], "string", ["nan"]),
         (["1,5"], "string", ["1,5"]),
@@ -128,6 +141,43 @@ def test_a_column_has_a_type_only_where_no_digit_is_lost(values, kind, json):
     assert types_of(data)["v"] == kind
     assert [row["v"] for row in as_json(read_bytes(data, format="csv"))] == json
     assert types_of(data, csv_types="text")["v"] == "string"
+
+
+SPELLINGS = """
+1.10 0.1234567890123456789 1e400 1e-400 1e5 TRUE True 007 +1 1_0 ٣ 1.0 10.00 -0 -0.0 .5 5. 0.00001
+12345678901234567.0 9223372036854775807 9223372036854775808 inf nan NaN null 2024-02-30 2024-02-29
+0000-01-01 2024-01-01T24:00:00 2024-01-01T10:00:00.100000 2024-01-01T10:00:00.000000
+2024-01-01T10:00:00+00:00 20240101 2024-W01-1
+"""
+number = st.one_of(
+    st.sampled_from(SPELLINGS.split()),
+    st.integers(-(2**65), 2**65).map(str),
+    st.floats().map(str),
+    st.decimals(allow_nan=False, allow_infinity=False, places=2).map(str),
+    st.booleans().map(lambda value: str(value).lower()),
+    st.dates().map(str),
+    st.datetimes().map(lambda value: value.isoformat()),
+    st.text("0123456789.e+-_ ٣T:", max_size=9),
+)
+
+
+def as_written(value) -> str:
+    """Return how JSON's readers would print a value."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+@given(st.lists(number, min_size=1, max_size=4), st.integers(1, 3))
+def test_a_value_written_back_is_the_same_text(values, times):
+    """#219: to JSONL, to Parquet and from there to JSONL, whatever else is in the column."""
+    data = written([("text", "v"), *(("t", value) for value in values * times)])
+    (block,) = read_bytes(data, format="csv")
+    expected = values * times
+    assert [as_written(row["v"]) for row in as_json([block])] == expected
+    file = io.BytesIO()
+    pq.write_table(pa.table(block.rows.arrow()), file)
+    batch = pq.read_table(file).to_batches()[0]
+    again = ArrowRows(batch, list(range(len(batch)))).json()
+    assert [as_written(json.loads(row)["v"]) for row in again] == expected
 
 
 def test_the_column_that_is_embedded_is_always_text():
@@ -151,7 +201,7 @@ def test_types_do_not_depend_on_how_a_pipe_delivers():
     out, into = os.pipe()
 
     def feed():
-        for part in (b"text,n\na,1\n", b"b,2.5\n"):
+        for part in (b"text,n\na,1.0\n", b"b,2.5\n"):
             os.write(into, part)
         os.close(into)
 
@@ -200,7 +250,7 @@ def test_a_last_line_that_is_cut_is_a_problem():
 def test_a_long_record_is_read_whole_and_one_without_end_is_refused(monkeypatch):
     long = "x\n" * (2 << 20)
     assert texts(read_bytes(written([("text",), (long,)]), format="csv")) == [long]
-    monkeypatch.setattr("tovec.formats.cutting.MAX_RECORD", 1 << 20)
+    monkeypatch.setattr("tovec.formats.cutting.MAX_RECORD_BYTES", 1 << 20)
     with pytest.raises(InputError, match="longer than 1 MiB"):
         read_bytes(written([("text",), (long,)]), format="csv")
 
@@ -215,15 +265,17 @@ def test_a_byte_order_mark_and_other_encodings_are_read():
 
 
 @given(st.integers(0, 5), st.integers(0, 5))
-def test_invalid_utf8_names_line_and_byte_however_the_bytes_arrive(lines, before):
-    data = b"text\n" + "é\n".encode() * lines + b"x" * before + b"\xefve\n"
-    where = f"standard input, line {lines + 2}, byte {before + 1} (offset {5 + 3 * lines + before})"
-    with pytest.raises(InputError) as caught:
-        read_bytes(data, format="csv")
-    assert caught.value.where == where
-    assert "0xef" in caught.value.what
+def test_invalid_utf8_is_a_problem_however_the_bytes_arrive(lines, before):
+    """#148"""
+    data = b"text\n" + "é\n".encode() * lines + b"x" * before + b"\xefve\nlast\n"
+    blocks = read_bytes(data, format="csv")
+    assert texts(blocks) == ["é"] * lines + ["last"]
+    (problem,) = [one for block in blocks for one in block.problems]
+    assert (problem.kind, problem.line, problem.index) == ("encoding", lines + 2, lines)
+    assert problem.reason == f"byte 0xef at byte {before + 1} of the line is not UTF-8"
+    assert problem.raw == b"x" * before + b"\xefve"
     replaced = read_bytes(data, format="csv", encoding_errors="replace")
-    assert texts(replaced)[-1] == "x" * before + "\ufffdve"
+    assert texts(replaced)[-2] == "x" * before + "\ufffdve"
 
 
 def test_columns_that_are_not_there_or_there_twice_are_named():
@@ -269,3 +321,66 @@ def test_the_format_is_known_by_the_name_below_the_compression(tmp_path, name, p
     path = tmp_path / name
     path.write_bytes(pack(b"text,n\na,1\n"))
     assert as_json(read_files(path)) == [{"text": "a", "n": 1}]
+
+
+# Headers ---------------------------------------------------------------------------------------
+
+
+def test_a_file_without_a_header_has_numbered_columns():
+    """#220"""
+    data = b'7,first,x\n8,"se,cond",y\n9\n'
+    options = {"format": "csv", "header": False, "text_fields": ("c2",)}
+    blocks = read_bytes(data, **options)
+    assert as_json(blocks) == [
+        {"c1": 7, "c2": "first", "c3": "x"},
+        {"c1": 8, "c2": "se,cond", "c3": "y"},
+    ]
+    assert problems(blocks) == [("syntax", 3, 2)]
+    assert (list(blocks[0].lines), list(blocks[0].index)) == ([1, 2], [0, 1])
+    assert texts(read_bytes(b"a,\n\nb,c\n", format="csv", header=False, template="{c1}!")) == [
+        "a!",
+        "b!",
+    ]
+    with pytest.raises(InputError, match="no column 'text'") as caught:
+        read_bytes(data, format="csv", header=False)
+    assert caught.value.hint == "without a header the columns are c1 to c3"
+
+
+def test_fields_escaped_by_backslashes_are_read_as_psql_writes_them():
+    r"""#220: COPY ... TO in its text format, and mysql --batch; \N is null."""
+    data = b'1\t"a\\tb\\nc\\\\d\t2\n2\t\\N\t\\N\n3\tx"y\t\n'
+    options = {"format": "tsv", "header": False, "csv_quoting": "backslash"}
+    blocks = read_bytes(data, text_fields=("c2",), **options)
+    assert as_json(blocks) == [
+        {"c1": 1, "c2": '"a\tb\nc\\d', "c3": 2},
+        {"c1": 3, "c2": 'x"y', "c3": None},
+    ]
+    (problem,) = blocks[0].problems
+    assert (problem.kind, problem.line) == ("type", 2)
+    with pytest.raises(UsageError, match="--csv-quoting takes"):
+        read_bytes(data, format="tsv", csv_quoting="none")
+
+
+def test_empty_columns_after_the_last_name_are_passed_over():
+    """#220: as Excel writes them; a value in one has no name to go by."""
+    data = b"text,n,,\na,1,,\nb,2\nc,3,\n,,,\nd,4,,lost\ne,5,,,\n"
+    blocks = read_bytes(data, format="csv")
+    assert as_json(blocks) == [
+        {"text": text, "n": n} for text, n in zip("abc", (1, 2, 3), strict=True)
+    ]
+    assert problems(blocks) == [("syntax", 6, 4), ("syntax", 7, 5)]
+    assert [one.reason for one in blocks[0].problems] == [
+        "column 4 holds a value, and the header has no name for it",
+        "the record has 5 fields, the header 2",
+    ]
+    assert blocks[0].blank == 1
+    with pytest.raises(InputError, match="2 columns have no name"):
+        read_bytes(b",,text\n1,2,a\n", format="csv")
+
+
+@pytest.mark.parametrize(("mark", "shown"), [(";", "';'"), ("\t", "$'\\t'"), ("|", "'|'")])
+def test_another_delimiter_is_named_where_the_column_is_not_there(mark, shown):
+    """#220"""
+    with pytest.raises(InputError, match="no column 'text'") as caught:
+        read_bytes(f"id{mark}text{mark}n\n1{mark}a, b{mark}2\n".encode(), format="csv")
+    assert caught.value.hint.endswith(f"--delimiter {shown}?")

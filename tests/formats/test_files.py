@@ -48,7 +48,7 @@ def test_a_file_is_read_to_the_last_character(text):
 
 
 def test_a_file_that_is_too_long_is_a_problem_and_the_next_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("tovec.formats.text.MAX_RECORD", 10)
+    monkeypatch.setattr("tovec.formats.text.MAX_RECORD_BYTES", 10)
     (tmp_path / "a").write_text("x" * 11)
     (tmp_path / "b").write_text("y")
     blocks = read_files(tmp_path / "a", tmp_path / "b", format="text")
@@ -56,11 +56,13 @@ def test_a_file_that_is_too_long_is_a_problem_and_the_next_is_read(tmp_path, mon
     assert [row["index"] for row in as_json(blocks)] == [1]
 
 
-def test_a_file_that_is_not_text_is_named(tmp_path):
+def test_a_file_that_is_not_text_is_a_problem_and_the_next_is_read(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"one\n\x89PNG")
-    with pytest.raises(InputError) as caught:
-        read_files(tmp_path / "a.bin", format="text")
-    assert caught.value.where.endswith("a.bin, line 2, byte 1 (offset 4)")
+    (tmp_path / "b").write_text("y")
+    blocks = read_files(tmp_path / "a.bin", tmp_path / "b", format="text")
+    assert problems(blocks) == [("encoding", 1, 0)]
+    assert blocks[0].problems[0].reason == "byte 0x89 at byte 5 of the file is not UTF-8"
+    assert texts(blocks) == ["y"]
     assert texts(read_files(tmp_path / "a.bin", format="text", encoding="latin-1"))
 
 

@@ -216,3 +216,22 @@ def test_what_is_not_a_whole_parquet_file_is_an_error(tmp_path, damage):
         read_files(path)
     assert caught.value.where == str(path)
     assert ("decompress" in caught.value.hint) == (damage == "gzip")
+
+
+def test_a_name_with_dots_reaches_into_structs_and_a_column_of_that_name_wins(tmp_path):
+    """#223"""
+    inner = [{"text": "one", "more": {"x": "X"}, "n": 1}, None]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"doc": inner, "id": [1, 2], "doc.id": ["a", "b"]}), path)
+    (block,) = read_files(path, text_fields=("doc.text",), columns=("id",))
+    assert (block.inputs, as_json([block], ["id"])) == (["one"], [{"id": 1}])
+    (problem,) = block.problems
+    assert (problem.kind, problem.line) == ("type", 2)
+    (block,) = read_files(path, template="{doc.more.x}/{doc.id}")
+    assert block.inputs == ["X/a"]
+    assert as_json([block])[0]["doc"] == inner[0]
+    with pytest.raises(InputError, match=r"no column 'doc\.txt'") as caught:
+        read_files(path, text_fields=("doc.txt",))
+    assert caught.value.hint == "did you mean doc.text?"
+    with pytest.raises(InputError, match=r"'doc\.n' holds int64"):
+        read_files(path, text_fields=("doc.n",))

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tovec import formats
 from tovec.errors import FileError, InputError, UsageError
+from tovec.formats.cutting import separated
 from tovec.formats.fields import TextField
 from tovec.formats.interface import ReadOptions
-from tovec.formats.source import records
 
 LINES = ReadOptions(format="lines")
 JSONL = ReadOptions(format="jsonl")
@@ -49,18 +49,14 @@ def test_records_do_not_depend_on_how_the_bytes_arrive(wanted, data):
     whole = b"|".join(wanted)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
     parts = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    found = [one for part in records(iter(parts), b"|", 1000) for one in part]
+    found = [one for part in separated(iter(parts), b"|", 1000) for one in part]
     expected = wanted[:-1] + ([wanted[-1]] if wanted and wanted[-1] else [])
     assert found == expected
 
 
 def test_a_record_over_the_limit_comes_as_none_and_the_others_whole():
-    parts = [b"ok|" + b"x" * 8, b"y" * 8, b"z|fine"]
-    assert [one for part in records(iter(parts), b"|", 10) for one in part] == [
-        b"ok",
-        None,
-        b"fine",
-    ]
+    parts = [b"ok|" + b"x" * 8, b"y" * 8, b"z|fine|" + b"w" * 11 + b"|" + b"v" * 11]
+    assert list(separated(iter(parts), b"|", 10)) == [[b"ok"], [None], [b"fine", None, None]]
 
 
 rows = st.dictionaries(
@@ -91,35 +87,61 @@ def test_a_byte_order_mark_at_the_start_is_no_text_and_inside_it_is():
     assert texts(read_bytes(b'\xef\xbb\xbf{"text":"a"}', JSONL)) == ["a"]
 
 
-def test_only_line_feeds_end_a_line():
+def test_lf_cr_and_both_end_a_line_and_nothing_else_does():
     """#149"""
-    data = "a\u2028b\x85c\x0cd\re\x1cf\ng"
-    assert texts(read_bytes(data.encode())) == ["a\u2028b\x85c\x0cd\re\x1cf", "g"]
+    data = "a\u2028b\x85c\x0cd\x1cf\ng\rh\r\n\n\ri"
+    blocks = read_bytes(data.encode())
+    assert texts(blocks) == ["a\u2028b\x85c\x0cd\x1cf", "g", "h", "i"]
+    assert [line for block in blocks for line in block.lines] == [1, 2, 3, 6]
+    nul = LINES._replace(null_separated=True)
+    assert texts(read_bytes(b"a\rb\r\nc\0d\r", nul)) == ["a\rb\r\nc", "d\r"]
 
 
 def test_nul_bytes_in_a_line_are_text():
     assert texts(read_bytes(b"a\0b\n")) == ["a\0b"]
 
 
-def test_invalid_utf8_names_file_line_and_byte(tmp_path):
+def test_a_line_that_is_not_in_the_encoding_is_a_problem(tmp_path):
     """#148"""
     path = tmp_path / "latin.txt"
-    path.write_bytes("fine\nna\xefve\n".encode("latin-1"))
-    with pytest.raises(InputError) as caught:
-        list(formats.read([str(path)], LINES))
-    assert "0xef" in caught.value.what
-    assert "line 2, byte 3 (offset 7)" in caught.value.where
-    assert "--encoding" in caught.value.hint
+    path.write_bytes("fine\nna\xefve\nfine\n".encode("latin-1"))
+    (block,) = formats.read([str(path)], LINES)
+    assert block.inputs == ["fine", "fine"]
+    (problem,) = block.problems
+    assert (problem.kind, problem.where) == ("encoding", f"{path}, line 2")
+    assert problem.reason == "byte 0xef at byte 3 of the line is not UTF-8"
+    assert problem.raw == b"na\xefve"
+
+
+@pytest.mark.parametrize("form", ["lines", "jsonl", "csv", "text"])
+@pytest.mark.parametrize(
+    ("name", "bad", "reason"),
+    [
+        ("utf-8", b"\x81", "byte 0x81 at byte"),
+        ("shift-jis", b"\xfd", "byte 0xfd at character"),
+        ("ascii", b"\xe9", "byte 0xe9 at character"),
+    ],
+)
+def test_the_byte_in_error_is_named_in_every_encoding(form, name, bad, reason):
+    """#148"""
+    row = {"jsonl": b'{"text":"%b"}\n'}.get(form, b"%b\n")
+    data = b"text\n" * (form == "csv") + row % (b"ab" + bad) + row % b"fine" * (form != "text")
+    blocks = read_bytes(data, ReadOptions(format=form, encoding=name))
+    (problem,) = [one for block in blocks for one in block.problems]
+    assert problem.kind == "encoding"
+    assert problem.reason.startswith(reason)
+    assert texts(blocks) == ["fine"] * (form != "text")
 
 
 def test_an_encoding_can_be_named_and_errors_replaced():
     latin = "na\xefve".encode("latin-1")
     assert texts(read_bytes(latin, LINES._replace(encoding="latin-1"))) == ["na\xefve"]
     assert texts(read_bytes(latin, LINES._replace(encoding_errors="replace"))) == ["na\ufffdve"]
-    with pytest.raises(UsageError):
-        read_bytes(b"x", LINES._replace(encoding="klingon"))
-    with pytest.raises(UsageError):
-        read_bytes(b"x", LINES._replace(encoding="utf-16"))
+    wide = "one\r\nna\xefve\rend".encode("utf-16")
+    assert texts(read_bytes(wide, LINES._replace(encoding="utf-16"))) == ["one", "na\xefve", "end"]
+    for unknown in ("klingon", "zlib", "rot13", "a\0b", "idna"):
+        with pytest.raises(UsageError):
+            read_bytes(b"x", LINES._replace(encoding=unknown))
 
 
 def test_blank_rows_are_counted_and_the_others_keep_their_place():
@@ -237,6 +259,68 @@ def test_several_fields_are_joined_by_lines_or_by_a_template():
     row = {"title": "T", "body": "B", "n": 1}
     assert field(text_fields=("title", "body"))(row) == "T\nB"
     assert field(template="{title} - {body} {{x}}")(row) == "T - B {x}"
+
+
+def test_a_template_knows_escapes_and_refuses_unknown_ones():
+    r"""#221: the help's own example is "{title}\\n{body}"."""
+    row = {"title": "T", "body": "B"}
+    assert field(template=r"{title}\n{body}\t\\n{{}}")(row) == "T\nB\t\\n{}"
+    assert field(template="{title}\n{body}")(row) == "T\nB"
+    for template in (r"{title}\d", "{title}\\"):
+        with pytest.raises(UsageError, match="unknown escape"):
+            field(template=template)
+
+
+def test_a_name_with_dots_reaches_into_objects_and_a_field_of_that_name_wins():
+    """#223"""
+    row = {
+        "doc": {"text": "inner", "a.b": {"c": "deep"}, "n": 1},
+        "a.b": "literal",
+        "a": {"b": "x"},
+    }
+    assert field(text_fields=("doc.text",))(row) == "inner"
+    assert field(text_fields=("a.b", "doc.a.b.c"))(row) == "literal\ndeep"
+    assert field(template="{doc.text}!")(row) == "inner!"
+    with pytest.raises(ValueError, match=r"no field 'doc\.txt'"):
+        field(text_fields=("doc.txt",))(row)
+    with pytest.raises(ValueError, match=r"'doc\.n' holds a number"):
+        field(text_fields=("doc.n",))(row)
+
+
+@pytest.mark.parametrize("form", ["lines", "text", "argument"])
+def test_plain_texts_have_fields_too(form, tmp_path):
+    """#221"""
+    (tmp_path / "a.txt").write_text("hello")
+
+    def inputs(**options):
+        if form == "argument":
+            blocks = formats.from_texts(["hello"], ReadOptions(**options))
+        else:
+            blocks = formats.read([str(tmp_path / "a.txt")], ReadOptions(format=form, **options))
+        (block,) = blocks
+        assert orjson.loads(block.rows.json()[0])["text"] == "hello"
+        return block.inputs
+
+    assert inputs(template=r"query: {text}\n{index}") == ["query: hello\n0"]
+    assert inputs(text_fields=("index", "text")) == ["0\nhello"]
+    if form == "text":
+        assert inputs(template="{path}: {text}") == [f"{tmp_path / 'a.txt'}: hello"]
+    for options in (
+        {"template": "{title}"}, {"text_fields": ("nope",)}, {"id_field": "nope"},
+        {"columns": ("nope",)},
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="has no field") as caught:
+            inputs(**options)
+        assert "index" in caught.value.hint
+
+
+def test_token_arrays_have_an_index_to_go_by_and_no_other_field():
+    """#221"""
+    (block,) = read_bytes(b"[1,2]\n", ReadOptions(format="tokens", id_field="index"))
+    assert block.rows.ids("index") == [0]
+    for options in ({"id_field": "nope"}, {"columns": ("text",)}):
+        with pytest.raises(UsageError, match="has no field"):
+            read_bytes(b"[1,2]\n", ReadOptions(format="tokens", **options))
 
 
 def test_a_template_reaches_no_attributes():

@@ -53,11 +53,11 @@ def argument(number: int, text: str) -> str:
         raise InputError("the text is not UTF-8", where=f"argument {number}") from None
 
 
-def from_texts(texts: Sequence[str]) -> Iterator[Block]:
-    """Give texts typed as arguments as blocks."""
+def from_texts(texts: Sequence[str], options: ReadOptions = ReadOptions()) -> Iterator[Block]:  # noqa: B008
+    """Yield texts typed as arguments as blocks."""
     from tovec.formats import lines
 
-    return lines.from_texts(texts)
+    return lines.from_texts(texts, options)
 
 
 def _reader(path: str, options: ReadOptions) -> Read:

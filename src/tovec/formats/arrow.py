@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tovec.errors import InputError
-from tovec.formats.fields import TextField
+from tovec.formats.fields import TextField, prefixes
 from tovec.formats.interface import ReadOptions
 from tovec.formats.rows import checked
 from tovec.records import Block, Problem
@@ -94,15 +94,21 @@ def _objects(batch: pa.RecordBatch) -> list[bytes]:
     ]
 
 
-def needed(options: ReadOptions, names: Sequence[str], source: str) -> list[str] | None:
-    """Give the columns that are worth reading, in the file's order; None means all of them.
+def needed(
+    options: ReadOptions, names: Sequence[str], source: str, *, nested: bool = True
+) -> list[str] | None:
+    """Return the columns that are worth reading, in the file's order; None means all of them.
 
+    A text field with dots may reach into a column (`nested`).
     Raises InputError when a column that holds the text, the id or an output column is not there.
     """
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"two columns are called {twice!r}", where=source, hint="rename one")
-    wanted = [*TextField(options).names, *([options.id_field] if options.id_field else [])]
+    fields = TextField(options).names
+    if nested:
+        fields = tuple(_outer(name, names) for name in fields)
+    wanted = [*fields, *([options.id_field] if options.id_field else [])]
     wanted += options.columns or ()
     try:
         checked(wanted, dict.fromkeys(names))
@@ -111,10 +117,38 @@ def needed(options: ReadOptions, names: Sequence[str], source: str) -> list[str]
     return None if options.columns is None else [name for name in names if name in wanted]
 
 
+def _outer(name: str, names: Sequence[str]) -> str:
+    """Return the column that a name with dots reaches into."""
+    heads = (head for head, _ in prefixes(name) if head in names)
+    return name if name in names else next(heads, name)
+
+
+def path_of(schema: pa.Schema, name: str) -> list[str]:
+    """Return the names that lead to a field, from the column inwards; [] where there is none."""
+    if name in schema.names:
+        return [name]
+    for head, rest in prefixes(name):
+        kind = schema.field(head).type if head in schema.names else None
+        if kind is not None and pa.types.is_struct(kind):
+            inner = path_of(pa.schema(list(kind)), rest)
+            if inner:
+                return [head, *inner]
+    return []
+
+
 def texts_only(schema: pa.Schema, names: Sequence[str], source: str) -> None:
     """Raise InputError for a text column that holds anything but texts."""
     for name in names:
-        kind = schema.field(name).type
+        path = path_of(schema, name)
+        if not path:
+            known = [*schema.names, *_fields_of_structs(schema)]
+            try:
+                checked([name], dict.fromkeys(known))
+            except InputError as error:
+                raise InputError(error.what, where=source, hint=error.hint) from None
+        kind = schema.field(path[0]).type
+        for inner in path[1:]:
+            kind = kind.field(inner).type
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         if not (
@@ -128,6 +162,20 @@ def texts_only(schema: pa.Schema, names: Sequence[str], source: str) -> None:
                 where=source,
                 hint="name the column that is embedded with --text-field",
             )
+
+
+def _fields_of_structs(schema: pa.Schema) -> list[str]:
+    structs = [one for one in schema if pa.types.is_struct(one.type)]
+    return [f"{one.name}.{inner.name}" for one in structs for inner in one.type]
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """Return a column, or the field within a column that a name with dots reaches."""
+    head, *inner = path_of(batch.schema, name)
+    column = batch.column(head)
+    for one in inner:  # `flatten` keeps the nulls of the struct, `field` does not
+        column = column.flatten()[column.type.get_field_index(one)]
+    return column
 
 
 def block(
@@ -153,12 +201,20 @@ def block(
     return Block(texts, rows, source, rows.index, lines[kept].tolist(), problems, unit=unit)
 
 
+def with_problems(block: Block, problems: Sequence[Problem], blank: int) -> Block:
+    """Return the block with further problems in its stretch of input, and its blank rows."""
+    if not problems and not blank:
+        return block
+    every = sorted((*block.problems, *problems), key=lambda problem: problem.index)
+    return replace(block, problems=tuple(every), blank=blank)
+
+
 def _texts(batch: pa.RecordBatch, field: TextField) -> tuple[list[str], dict[int, tuple[str, str]]]:
     """Give the texts of the rows that have one, and of the others kind and reason."""
     bad: dict[int, tuple[str, str]] = {}
     if not len(batch):  # an empty file has no columns
         return [], bad
-    columns = [batch.column(name).to_numpy(zero_copy_only=False).tolist() for name in field.names]
+    columns = [_column(batch, name).to_numpy(zero_copy_only=False).tolist() for name in field.names]
     if field.single is not None:
         texts = [text for text in columns[0] if text and not text.isspace()]
         if len(texts) == len(batch):

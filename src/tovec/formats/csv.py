@@ -1,4 +1,4 @@
-"""CSV and TSV in: records cut here as they arrive, parsed by pyarrow, typed without losing a digit.
+"""CSV and TSV in: stretches of whole records, parsed by Python's csv, typed without losing a digit.
 
 Types are found in the first MiB (`csv_types`), so that a live pipe waits for that much, or for its
 end; with `--csv-types text` rows are handed over as they come.
@@ -6,37 +6,54 @@ end; with `--csv-types text` rows are handed over as they come.
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from io import RawIOBase
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv as parser
 
 from tovec.errors import InputError, UsageError
-from tovec.formats import arrow
-from tovec.formats.csv_types import type_of, typed
-from tovec.formats.cutting import ends, records
-from tovec.formats.encoding import as_utf8
+from tovec.formats import arrow, cutting
+from tovec.formats.csv_types import Type, type_of
+from tovec.formats.cutting import MAX_RECORD_BYTES
+from tovec.formats.encoding import NAME_IT, as_utf8, decode, describe_errors, encode, has_errors
 from tovec.formats.fields import TextField
 from tovec.formats.interface import ReadOptions
 from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem
 
-SAMPLE = 1 << 20  # bytes in which types are found: a fixed stretch, however the bytes arrive
+SAMPLE_BYTES = 1 << 20  # in which types are found: a fixed stretch, however the bytes arrive
+_ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
+_ESCAPES = {
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    "0": "\0",
+    "Z": "\x1a",
+}
+_NULL = r"\N"
+
+csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))  # `cutting` keeps the bound
+
+Record = list[str]
 
 
 def read(
     path: str, options: ReadOptions, first: int, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give a CSV file's rows as blocks; `first` is the index of its first row in the whole input.
+    """Yield a CSV file's rows as blocks; `first` is the index of its first row in the whole input.
 
-    A record with too few or too many fields is a problem of its block. Raises InputError for a
-    quote that is never closed, for a column that is not there, and for a value that is not of the
-    type that its column had in the first MiB.
+    A record with too few or too many fields, or bytes that are not in the encoding, is a problem
+    of its block. Raises InputError for a quote that is never closed, for a column that is not
+    there, and for a value that is not of the type that its column had in the first MiB.
     """
     yield from _File(path, options, ",").blocks(first, stdin)
 
@@ -44,18 +61,19 @@ def read(
 def read_tsv(
     path: str, options: ReadOptions, first: int, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give a TSV file's rows as blocks, as `read` does."""
+    """Yield a TSV file's rows as blocks, as `read` does."""
     yield from _File(path, options, "\t").blocks(first, stdin)
 
 
-class _Parsed(NamedTuple):
-    """A stretch of records: texts by column, the line of each row, and what is no row."""
+class _Stretch(NamedTuple):
+    """Some whole records: those that are rows, and those that are problems or blank."""
 
-    batch: Any  # RecordBatch of strings
-    order: Any  # int64: the place of each row among the stretch's records
-    lines: Any  # int64
+    rows: list[Record]
+    order: list[int]  # the place of each row among the stretch's records
+    lines: list[int]  # in which each row begins
     records: int
-    ragged: list[Any]  # (place, line, expected, found, text)
+    blank: int
+    bad: list[tuple[int, int, str, str, bytes]]  # place, line, reason, kind, raw
 
 
 class _File:
@@ -70,165 +88,235 @@ class _File:
             raise UsageError("--delimiter takes one ASCII character", hint="a tab is $'\\t'")
         if options.csv_types not in ("auto", "text"):
             raise UsageError("--csv-types takes auto or text")
+        if options.csv_quoting not in ("quotes", "backslash"):
+            raise UsageError("--csv-quoting takes quotes or backslash")
+        self._quoted = options.csv_quoting == "quotes"
         self._field = TextField(options)
         self._line = 1  # of the next record
         self._names: list[str] = []
+        self._unnamed = 0  # columns after the last name, which hold nothing
         self._kept: Sequence[str] = ()
-        self._types: dict[str, Any] | None = None
+        self._types: dict[str, Type] | None = None
 
     def blocks(self, first: int, stdin: RawIOBase | None) -> Iterator[Block]:
-        """Give the file's blocks."""
+        """Yield the file's blocks."""
         index = first
+        started = False
+        for piece in self._pieces(stdin):
+            if not self._names:
+                piece = self._take_header(piece)
+                if not piece:
+                    continue
+            stretch = self._parse(piece)
+            columns = self._columns(stretch)
+            if self._types is None:
+                self._types = self._find_types(columns)
+            for block in self._typed(stretch, columns, index):
+                started = True
+                yield block
+            index += stretch.records
+        if not started:
+            empty = [pa.array([], pa.string())] * len(self._names)
+            batch = pa.record_batch(empty, names=self._names)
+            none = np.empty(0, np.int64)
+            yield arrow.block(batch, self._field, self._source, none, none)
+
+    def _pieces(self, stdin: RawIOBase | None) -> Iterator[bytes]:
         parts = as_utf8(chunks(self._path, stdin), self._options, self._source)
         if self._options.csv_types == "auto":
             parts = _sampled(parts)
-        started = False
-        for piece in records(parts, self._delimiter.encode(), self._broken):
-            if not self._names:
-                piece = self._header(piece)
-                if not self._names:
-                    continue
-            parsed = self._parse(piece) if piece else self._nothing()
-            if self._types is None:
-                self._types = self._found(parsed.batch)
-            for block in self._typed(parsed, index):
-                started = True
-                yield block
-            index += parsed.records
-        if not started:
-            yield arrow.block(self._nothing().batch, self._field, self._source, _none(), _none())
+        if self._quoted:
+            return cutting.quoted_records(parts, self._delimiter.encode(), self._broken)
+        return cutting.plain_records(parts, self._broken)
 
-    def _header(self, piece: bytes) -> bytes:
-        """Take the header; give what follows it."""
+    # The header ---------------------------------------------------------------------------------
+
+    def _take_header(self, piece: bytes) -> bytes:
+        """Take the columns' names; return what follows them, or everything without a header."""
         body = piece.lstrip(b"\r\n")
-        self._line += piece[: len(piece) - len(body)].count(b"\n")
+        self._line += _count_lines(piece[: len(piece) - len(body)])
         if not body:
             return b""
-        cut = next(ends(body, self._delimiter.encode()), len(body))
+        cut = cutting.first_end(body, self._delimiter.encode() if self._quoted else None)
         header = body[:cut]
-        row = self._parser(header.rstrip(b"\r\n") + b"\n", None)
-        self._names = [column[0].as_py() for column in row.columns]
-        self._line += header.count(b"\n")
-        kept = arrow.needed(self._options, self._names, self._source)
-        self._kept = self._names if kept is None else kept
-        return body[cut:]
+        text = decode(header, self._options)
+        if has_errors(text):
+            where = f"{self._source}, line {self._line}"
+            raise InputError(describe_errors(text, self._options), where=where, hint=NAME_IT)
+        names = next(self._reader(text))
+        if not self._options.header:
+            self._names = [f"c{number}" for number in range(1, len(names) + 1)]
+        else:
+            self._names, self._unnamed = self._named(names)
+            self._line += _count_lines(header)
+            body = body[cut:]
+        self._kept = self._needed()
+        return body
 
-    def _nothing(self) -> _Parsed:
-        empty = [pa.array([], pa.string())] * len(self._names)
-        return _Parsed(pa.record_batch(empty, names=self._names), _none(), _none(), 0, [])
+    def _named(self, names: Sequence[str]) -> tuple[list[str], int]:
+        """Return the header's names, and how many columns after them have none, as Excel writes.
 
-    def _parser(self, piece: bytes, ragged: Any) -> Any:
-        names = self._names or None
-        width = piece.count(self._delimiter.encode()) + 1 if names is None else len(names)
-        known = names or [f"f{i}" for i in range(width)]
-        return parser.read_csv(
-            pa.BufferReader(piece),
-            read_options=parser.ReadOptions(
-                column_names=names,
-                autogenerate_column_names=names is None,
-                use_threads=False,
-                block_size=len(piece) + 1,
-            ),
-            parse_options=parser.ParseOptions(
-                delimiter=self._delimiter,
-                newlines_in_values=True,
-                ignore_empty_lines=False,
-                invalid_row_handler=ragged,
-            ),
-            convert_options=parser.ConvertOptions(
-                check_utf8=False,  # it was decoded already
-                column_types=dict.fromkeys(known, pa.string()),
-                strings_can_be_null=False,
-            ),
-        )
-
-    def _parse(self, piece: bytes) -> _Parsed:
-        found: list[Any] = []
-
-        def ragged(row: Any) -> str:
-            found.append(row)
-            return "skip"
-
-        try:
-            table = self._parser(piece, ragged)
-        except pa.ArrowInvalid as error:
-            last = self._line + piece.count(b"\n")
+        One column without a name is a column called "": pandas writes its index so.
+        """
+        if names.count("") < 2:
+            return list(names), 0
+        last = max((i for i, name in enumerate(names) if name), default=-1)
+        kept = list(names[: last + 1])
+        if kept.count("") > 1:
             raise InputError(
-                f"not CSV: {error}", where=f"{self._source}, lines {self._line} to {last}"
-            ) from None
-        total = len(table) + len(found)
-        batch = table.combine_chunks().to_batches()[0] if len(table) else self._nothing().batch
-        skipped = np.array([row.number - 1 for row in found], np.int64)
-        order = np.setdiff1d(np.arange(total), skipped)
-        feeds = piece.count(b"\n") + (not piece.endswith(b"\n"))
-        spans = np.ones(total, np.int64)
-        if feeds != total:
-            spans[order] += _line_feeds(batch)
-            spans[skipped] += np.array([row.text.count("\n") for row in found], np.int64)
-        begins = self._line + np.cumsum(spans) - spans
-        self._line += feeds
-        return _Parsed(
-            batch,
-            order,
-            begins[order],
-            total,
-            [
-                (place, int(begins[place]), row.expected_columns, row.actual_columns, row.text)
-                for place, row in zip(skipped.tolist(), found, strict=True)
-            ],
-        )
+                f"{kept.count('')} columns have no name",
+                where=f"{self._source}, line {self._line}",
+                hint="name them in the header; --no-header reads the first record as a row",
+            )
+        return kept, len(names) - len(kept)
 
-    def _found(self, batch: Any) -> dict[str, Any]:
-        """Give the types of the columns that are not texts."""
+    def _needed(self) -> Sequence[str]:
+        try:
+            kept = arrow.needed(self._options, self._names, self._source, nested=False)
+        except InputError as error:
+            others = [one for one in (";", "\t", "|", ",") if one != self._delimiter]
+            header = max(self._names, key=len)
+            found = max(others, key=header.count)
+            if found in header and self._options.header:
+                shown_as = "$'\\t'" if found == "\t" else f"'{found}'"
+                error.hint = f"the header is {header[:60]!r}: --delimiter {shown_as}?"
+            elif not self._options.header:
+                error.hint = f"without a header the columns are c1 to c{len(self._names)}"
+            raise
+        return self._names if kept is None else kept
+
+    # Records ------------------------------------------------------------------------------------
+
+    def _reader(self, text: str) -> Any:
+        lines = io.StringIO(text, newline="")  # a line feed, a carriage return or both end a line
+        if self._quoted:
+            return csv.reader(lines, delimiter=self._delimiter)
+        return csv.reader(lines, delimiter=self._delimiter, quoting=csv.QUOTE_NONE)
+
+    def _parse(self, piece: bytes) -> _Stretch:
+        text = decode(piece, self._options)
+        reader = self._reader(text)
+        records: list[Record] = []
+        ends: list[int] = []  # the line after each record, from 0
+        for record in reader:
+            records.append(record)
+            ends.append(reader.line_num)
+        if len(piece) > MAX_RECORD_BYTES:
+            self._check_sizes(text, ends)
+        width = len(self._names)
+        whole = all(len(record) == width for record in records) and all(map(any, records))
+        if whole and not has_errors(text):
+            starts = [self._line + start for start in [0, *ends[:-1]]]
+            count = len(records)
+            stretch = _Stretch(records, list(range(count)), starts, count, 0, [])
+        else:
+            stretch = self._sort_out(records, ends, list(io.StringIO(text, newline="")))
+        self._line += reader.line_num
+        return stretch
+
+    def _sort_out(self, records: list[Record], ends: list[int], lines: list[str]) -> _Stretch:
+        """Return a stretch whose records are not all rows."""
+        width = len(self._names)
+        found = _Stretch([], [], [], len(records), 0, [])
+        blank = 0
+        for place, (record, (start, end)) in enumerate(
+            zip(records, pairwise([0, *ends]), strict=True)
+        ):
+            if not any(record) and (not record or width <= len(record) <= width + self._unnamed):
+                blank += 1
+                continue
+            problem = self._problem(record, "".join(lines[start:end]))
+            if problem is None:
+                found.rows.append(record[:width])
+                found.order.append(place)
+                found.lines.append(self._line + start)
+            else:
+                found.bad.append((place, self._line + start, *problem))
+        return found._replace(blank=blank)
+
+    def _problem(self, record: Record, raw: str) -> tuple[str, str, bytes] | None:
+        """Return why a record is not a row: reason, kind and its bytes; None where it is one."""
+        raw = raw.rstrip("\r\n")
+        width = len(self._names)
+        if has_errors(raw):
+            unit = "record" if "\n" in raw or "\r" in raw else "line"
+            reason = describe_errors(raw, self._options, unit)
+            return reason, "encoding", encode(raw, self._options)
+        if width <= len(record) <= width + self._unnamed:
+            if not any(record[width:]):
+                return None
+            place = next(i for i, one in enumerate(record) if i >= width and one)
+            reason = f"column {place + 1} holds a value, and the header has no name for it"
+        else:
+            fields = "1 field" if len(record) == 1 else f"{len(record)} fields"
+            reason = f"the record has {fields}, the header {width}"
+        return reason, "syntax", encode(raw, self._options)
+
+    def _check_sizes(self, text: str, ends: Sequence[int]) -> None:
+        """Raise for a record beyond the bound, however the bytes arrived."""
+        lines = list(io.StringIO(text, newline=""))
+        for start, end in pairwise([0, *ends]):
+            record = "".join(lines[start:end]).rstrip("\r\n")
+            if len(record.encode("utf-8", "surrogatepass")) > MAX_RECORD_BYTES:
+                self._line += start
+                raise self._broken(b"", cutting.too_long("record"))
+
+    # Columns ------------------------------------------------------------------------------------
+
+    def _columns(self, stretch: _Stretch) -> dict[str, Sequence[str | None]]:
+        """Return the columns that are kept, as texts."""
+        by_place = list(zip(*stretch.rows, strict=True)) or [()] * len(self._names)
+        every: dict[str, Sequence[str | None]] = dict(zip(self._names, by_place, strict=True))
+        kept = {name: every[name] for name in self._names if name in set(self._kept)}
+        if not self._quoted:
+            kept = {name: list(map(_unescaped, texts)) for name, texts in kept.items()}
+        return kept
+
+    def _find_types(self, columns: dict[str, Sequence[str | None]]) -> dict[str, Type]:
+        """Return the types of the columns that are not texts."""
         if self._options.csv_types == "text":
             return {}
-        names = [name for name in self._kept if name not in self._field.names]
-        kinds = {name: type_of(batch.column(name)) for name in names}
-        return {name: kind for name, kind in kinds.items() if kind is not None}
+        found = {
+            name: type_of(texts) for name, texts in columns.items() if name not in self._field.names
+        }
+        return {name: kind for name, kind in found.items() if kind is not None}
 
-    def _typed(self, parsed: _Parsed, index: int) -> Iterator[Block]:
-        batch, order, lines = parsed.batch, parsed.order, parsed.lines
-        blank = _all_empty(batch)
-        if blank is not None:
-            there = np.flatnonzero(~blank)
-            batch, order, lines = batch.take(pa.array(there)), order[there], lines[there]
-        columns = [self._column(name, batch.column(name), lines) for name in self._kept]
-        batch = pa.record_batch(columns, names=list(self._kept))
-        problems = tuple(self._ragged(row, index) for row in parsed.ragged)
-        skipped = 0 if blank is None else int(blank.sum())
+    def _typed(
+        self, stretch: _Stretch, columns: dict[str, Sequence[str | None]], index: int
+    ) -> Iterator[Block]:
+        arrays = [self._column(name, texts, stretch.lines) for name, texts in columns.items()]
+        batch = pa.record_batch(arrays, names=list(columns))
+        order = np.array(stretch.order, np.int64) + index
+        lines = np.array(stretch.lines, np.int64)
+        problems = [
+            Problem(self._source, line, index + place, reason, kind, raw[: arrow.RAW_KEPT])
+            for place, line, reason, kind, raw in stretch.bad
+        ]
+        blank = stretch.blank
         for start in range(0, max(len(batch), 1), arrow.BLOCK_ROWS):
             part = slice(start, start + arrow.BLOCK_ROWS)
             some = batch.slice(start, arrow.BLOCK_ROWS)
-            block = arrow.block(some, self._field, self._source, index + order[part], lines[part])
-            if problems or skipped:
-                every = sorted((*block.problems, *problems), key=lambda problem: problem.index)
-                block = replace(block, problems=tuple(every), blank=skipped)
-                problems, skipped = (), 0
-            yield block
+            block = arrow.block(some, self._field, self._source, order[part], lines[part])
+            yield arrow.with_problems(block, problems, blank)
+            problems, blank = [], 0
 
-    def _column(self, name: str, column: Any, lines: Any) -> Any:
+    def _column(self, name: str, texts: Sequence[str | None], lines: Sequence[int]) -> pa.Array:
         kind = (self._types or {}).get(name)
         if kind is None:
-            return column
+            return pa.array(texts, pa.string())
         try:
-            return typed(column, kind)
+            return kind.column(texts)
         except ValueError as error:
             at = error.args[0]
         raise InputError(
-            f"the column {name!r} holds {kind} in the first rows, and {column[at].as_py()!r} here",
+            f"the column {name!r} holds {kind.kind} in the first rows, and {texts[at]!r} here",
             where=f"{self._source}, line {lines[at]}",
             hint="--csv-types text keeps every column as the text it is",
         )
 
-    def _ragged(self, row: Any, index: int) -> Problem:
-        place, line, expected, found, text = row
-        reason = f"the record has {found} fields, the header {expected}"
-        raw = text.encode()[: arrow.RAW_KEPT]
-        return Problem(self._source, line, index + place, reason, "syntax", raw)
-
     def _broken(self, before: bytes, reason: str) -> InputError:
-        """Give the error for a record that does not end; `before` is what stands before it."""
-        line = self._line + before.count(b"\n")
+        """Return the error for a record that does not end; `before` is what comes before it."""
+        line = self._line + _count_lines(before)
         return InputError(
             reason,
             where=f"{self._source}, line {line}",
@@ -236,41 +324,31 @@ class _File:
         )
 
 
+def _unescaped(text: str | None) -> str | None:
+    r"""Return a field without its escapes (\t, \n, ...), as psql's COPY writes; \N is null."""
+    if text is None or "\\" not in text:
+        return text
+    if text == _NULL:
+        return None
+    return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]), text)
+
+
+def _count_lines(data: bytes) -> int:
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+
+
 def _sampled(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Give the first SAMPLE bytes in one part, so that types do not depend on how bytes arrive."""
+    """Yield the first SAMPLE_BYTES in one part: types do not depend on how bytes arrive."""
     held: list[bytes] = []
     size = 0
     for part in parts:
         held.append(part)
         size += len(part)
-        if size >= SAMPLE:
+        if size >= SAMPLE_BYTES:
             break
     whole = b"".join(held)
     if whole:
-        yield whole[:SAMPLE]
-    if len(whole) > SAMPLE:
-        yield whole[SAMPLE:]
+        yield whole[:SAMPLE_BYTES]
+    if len(whole) > SAMPLE_BYTES:
+        yield whole[SAMPLE_BYTES:]
     yield from parts
-
-
-def _none() -> Any:
-    return np.empty(0, np.int64)
-
-
-def _line_feeds(batch: Any) -> Any:
-    """Count the line feeds inside each row's fields."""
-    total = np.zeros(len(batch), np.int64)
-    for column in batch.columns:
-        total += pc.count_substring(column, "\n").to_numpy(zero_copy_only=False)
-    return total
-
-
-def _all_empty(batch: Any) -> Any:
-    """Say of each row whether all its fields are empty; None when that is so of none."""
-    empty = None
-    for column in batch.columns:
-        these = pc.equal(column, "")
-        empty = these if empty is None else pc.and_(empty, these)
-        if not pc.any(empty).as_py():
-            return None
-    return None if empty is None else empty.to_numpy(zero_copy_only=False)

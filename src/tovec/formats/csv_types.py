@@ -1,60 +1,89 @@
-"""The types of CSV's columns, found so that no digit is lost: 007 stays a text.
+"""The types of CSV's columns: a value in its type, written again, is the same text.
 
-A column has a type where all its values have that type's one plain spelling; an empty field is
-null. Whole numbers beyond 64 bits (or beside floats, beyond 15 digits) stay texts, too.
+A column has a type where that is so of all its values; an empty field is null. So 007, 1.10, +1,
+1E5, TRUE and whole numbers beyond 64 bits keep their column a text. Of a float that text is the
+shortest that gives it back, as Python and pandas write it: 0.5, 5e-05.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
-TYPES: tuple[tuple[Any, str], ...] = (
-    (pa.int64(), r"^(0|-?[1-9][0-9]*)$"),
-    (pa.float64(), r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]+)?$"),
-    (pa.bool_(), r"^(true|false|True|False|TRUE|FALSE)$"),
-    (pa.date32(), f"^{_DAY}$"),
-    (pa.timestamp("us"), f"^{_DAY}{_TIME}$"),
-    (pa.timestamp("us", "UTC"), f"^{_DAY}{_TIME}Z$"),
-)
-_PATTERNS = dict(TYPES)
+_TIME = r"[0-9-]{10}T[0-9:]{8}(\.[0-9]{6})?"
 
 
-def type_of(column: Any) -> Any:
-    """Give the type that all of a column's texts can be got back from, or None for text."""
-    there = column.filter(pc.not_equal(column, ""))
-    if not len(there):
-        return None
-    for kind, pattern in TYPES:
-        if pc.all(pc.match_substring_regex(there, pattern)).as_py():
-            try:
-                there.cast(kind)
-            except pa.ArrowInvalid:  # beyond its range, or the 31st of February
-                return None
-            return kind
-    return None
+class Type(NamedTuple):
+    """A column's type: the pattern of its texts, and how they are read, checked and written."""
 
+    kind: pa.DataType
+    pattern: re.Pattern[str]
+    parse: Callable[[str], Any]
+    write: Callable[[Any], str]
+    check: Callable[[Any], bool] = lambda _value: True
 
-def _casts(value: Any, kind: Any) -> bool:
-    try:
-        value.cast(kind)
-    except pa.ArrowInvalid:
-        return not value.as_py()
-    return True
-
-
-def typed(column: Any, kind: Any) -> Any:
-    """Give a column of texts in its type; ValueError(row) for the first that is not of it."""
-    empty = pc.equal(column, "")
-    fits = pc.or_(empty, pc.match_substring_regex(column, _PATTERNS[kind]))
-    at = pc.index(fits, False).as_py()
-    if at < 0:
+    def column(self, texts: Sequence[str | None]) -> pa.Array:
+        """Return the column; ValueError(row) for the first text that is not of the type."""
+        there = list(filter(None, texts))
         try:
-            return pc.if_else(empty, None, column).cast(kind)
-        except pa.ArrowInvalid:  # beyond the type's range
-            at = next(i for i, one in enumerate(column) if not _casts(one, kind))
-    raise ValueError(at)
+            values = list(map(self.parse, there))
+            fits = list(map(self.write, values)) == there and all(map(self.check, values))
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                next(i for i, text in enumerate(texts) if text and not self._has(text))
+            )
+        if len(there) < len(texts):
+            each = iter(values)
+            values = [next(each) if text else None for text in texts]
+        return pa.array(values, self.kind)
+
+    def _has(self, text: str) -> bool:
+        try:
+            value = self.parse(text)
+        except ValueError:  # the 31st of February
+            return False
+        return self.write(value) == text and self.check(value)
+
+
+def _true(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"
+
+
+_INT64 = 1 << 63
+TYPES = (
+    Type(pa.int64(), re.compile("-?[0-9]+"), int, str, lambda value: -_INT64 <= value < _INT64),
+    Type(pa.float64(), re.compile("-?[0-9.]+(e[-+][0-9]+)?"), float, repr, math.isfinite),
+    Type(pa.bool_(), re.compile("true|false"), _true, lambda value: "true" if value else "false"),
+    Type(pa.date32(), re.compile("[0-9-]{10}"), date.fromisoformat, date.isoformat),
+    Type(pa.timestamp("us"), re.compile(_TIME), datetime.fromisoformat, datetime.isoformat),
+    Type(
+        pa.timestamp("us", "UTC"),
+        re.compile(_TIME + r"\+00:00"),
+        datetime.fromisoformat,
+        datetime.isoformat,
+    ),
+)
+
+
+def type_of(texts: Sequence[str | None]) -> Type | None:
+    """Return the type that all of a column's texts have, or None for text."""
+    if not any(texts):
+        return None
+    first = next(text for text in texts if text)
+    for one in TYPES:
+        if one.pattern.fullmatch(first):
+            try:
+                one.column(texts)
+            except ValueError:
+                return None
+            return one
+    return None

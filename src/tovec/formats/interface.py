@@ -33,6 +33,11 @@ class ReadOptions(NamedTuple):
     columns: tuple[str, ...] | None = None  # the output's; what else is not needed is not read
     csv_types: str = "auto"  # or "text"
     delimiter: str | None = None  # of CSV and TSV; None is a comma and a tab
+    header: bool = True  # whether the first record of CSV and TSV names the columns
+    csv_quoting: str = "quotes"  # or "backslash", as psql's COPY and mysql --batch write
+    plain_as_text: bool = False  # plain texts ignore the names of fields: others are meant
+    template_option: str = "--template"  # what the template is called in messages
+    given: frozenset[str] = frozenset()  # the options that the user named, "--encoding"
 
 
 class VectorMeta(NamedTuple):

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tovec.formats.encoding import as_utf8
+from tovec.formats import cutting
+from tovec.formats.cutting import MAX_RECORD_BYTES
+from tovec.formats.encoding import as_utf8, decode, describe_errors, has_errors
 from tovec.formats.fields import TextField
 from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
-from tovec.formats.lines import BLOCK_ROWS, MAX_RECORD, too_long
+from tovec.formats.lines import BLOCK_ROWS, RAW_KEPT, too_long
 from tovec.formats.rows import JsonRows
-from tovec.formats.source import chunks, records, shown
+from tovec.formats.source import chunks, shown
 from tovec.formats.vectors import EMBEDDING, as_stored
 from tovec.records import Block, Problem, Rows
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIECE = 4 << 20  # bytes that are written at once
-RAW_KEPT = 64 << 10  # bytes of a bad row kept for the rejects file
 
 
 def read(
@@ -38,14 +39,9 @@ def read(
     """
     field = TextField(options)
     index, start = first, 0
-    data = chunks(path, stdin)
-    if (options.encoding.lower(), options.encoding_errors) != ("utf-8", "strict"):
-        data = as_utf8(data, options, shown(path))  # else a line that is not UTF-8 is named as bad
-    for part in records(data, b"\n", MAX_RECORD):
-        if not start and part[0] and part[0].startswith(b"\xef\xbb\xbf"):
-            part[0] = part[0][3:]
+    for part in cutting.lines(as_utf8(chunks(path, stdin), options, shown(path)), MAX_RECORD_BYTES):
         for at in range(0, len(part), BLOCK_ROWS):
-            block = _block(part[at : at + BLOCK_ROWS], field, shown(path), index, start)
+            block = _block(part[at : at + BLOCK_ROWS], options, field, shown(path), index, start)
             index += len(block.inputs) + len(block.problems)
             start += len(part[at : at + BLOCK_ROWS])
             yield block
@@ -54,7 +50,12 @@ def read(
 
 
 def _block(
-    part: Sequence[bytes | None], field: TextField, source: str, index: int, start: int
+    part: Sequence[bytes | None],
+    options: ReadOptions,
+    field: TextField,
+    source: str,
+    index: int,
+    start: int,
 ) -> Block:
     texts: list[str] = []
     raw: list[bytes] = []
@@ -76,7 +77,7 @@ def _block(
             if not record.strip():
                 blank += 1
                 continue
-            kind, reason = _diagnosis(record, error)
+            kind, reason = _diagnosis(record, options, error)
             problems.append(Problem(source, line, index, reason, kind, record[:RAW_KEPT]))
             index += 1
             continue
@@ -90,18 +91,18 @@ def _block(
     return Block(texts, rows, source, places, lines, tuple(problems), blank)
 
 
-def _diagnosis(record: bytes, error: ValueError | TypeError) -> tuple[str, str]:
-    """Give the kind and the wording of what is wrong with a line."""
+def _diagnosis(
+    record: bytes, options: ReadOptions, error: ValueError | TypeError
+) -> tuple[str, str]:
+    """Return the kind and the wording of what is wrong with a line."""
     if not isinstance(error, orjson.JSONDecodeError):
         kind, reason = error.args
         return kind, reason
-    try:
-        record.decode()
-    except UnicodeDecodeError as invalid:
-        byte = record[invalid.start]
-        return "encoding", f"byte {byte:#04x} at byte {invalid.start + 1} of the line is not UTF-8"
+    text = decode(record, options)
+    if has_errors(text):
+        return "encoding", describe_errors(text, options)
     if "surrogate" in error.msg:
-        return "encoding", f"a lone surrogate at column {error.colno} stands for no character"
+        return "encoding", f"invalid escape at column {error.colno}: half of a surrogate pair"
     return "syntax", f"not JSON: {error.msg.partition(':')[0]} at column {error.colno}"
 
 

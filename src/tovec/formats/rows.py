@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tovec.errors import InputError
+from tovec.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tovec.formats.interface import ReadOptions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,3 +147,20 @@ def checked(columns: Sequence[str], known: Mapping[str, object]) -> Sequence[str
                 hint=f"did you mean {near[0]}?" if near else f"the input has: {fields}",
             )
     return columns
+
+
+def check_fields(options: ReadOptions, known: Sequence[str], what: str) -> None:
+    """Raise UsageError where an option names a field that `what`, a plain row, never has."""
+    if options.plain_as_text:  # these options are about other rows
+        return
+    ids = () if options.id_field is None else (options.id_field,)
+    for option, named in (("--id-field", ids), ("--columns", options.columns or ())):
+        check_names(named, known, f"{option}: {what}")
+
+
+def check_names(names: Sequence[str], known: Sequence[str], what: str, hint: str = "") -> None:
+    """Raise UsageError for a name that is not among the known fields of `what`."""
+    for name in names:
+        if name not in known:
+            hint = hint or f"it has: {', '.join(known)}"
+            raise UsageError(f"{what} has no field {name!r}", hint=hint)

@@ -168,30 +168,3 @@ def _walked(directory: Path) -> Iterator[Path]:
 
 def _damaged(error: Exception, path: str) -> InputError:
     return InputError(f"the compressed file is damaged: {error}", where=shown(path))
-
-
-def records(parts: Iterator[bytes], separator: bytes, limit: int) -> Iterator[list[bytes | None]]:
-    """Give complete records, without their separators, as many at a time as were delivered.
-
-    A record longer than `limit` bytes comes as None, and is never held whole. A last record
-    needs no separator; text after the last separator that is empty is no record.
-    """
-    held: list[bytes] = []
-    size = 0
-    for part in parts:
-        head, found, rest = part.partition(separator)
-        held.append(head)
-        size += len(head)
-        if size > limit:
-            held.clear()
-        if not found:
-            continue
-        whole: list[bytes | None] = [None if size > limit else b"".join(held)]
-        *complete, last = rest.split(separator)
-        whole += complete
-        held, size = [last], len(last)
-        yield whole
-    if size > limit:
-        yield [None]
-    elif size:
-        yield [b"".join(held)]

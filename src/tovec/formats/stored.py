@@ -19,8 +19,9 @@ import orjson
 from numpy.typing import NDArray
 
 from tovec.errors import FileError, InputError
-from tovec.formats.lines import MAX_RECORD
-from tovec.formats.source import chunks, records, suffix
+from tovec.formats import cutting
+from tovec.formats.cutting import MAX_RECORD_BYTES
+from tovec.formats.source import chunks, suffix
 from tovec.formats.vectors import EMBEDDING
 
 SPAN_BYTES = 64 << 20  # read by one thread at a time, and then let go of
@@ -287,7 +288,7 @@ def _from_jsonl(path: str) -> Gathered | None:
     """Read rows that have an `embedding`; None where the first row has none."""
     gathered = Gathered(path)
     line = 0
-    for part in records(chunks(path), b"\n", MAX_RECORD):
+    for part in cutting.separated(chunks(path), b"\n", MAX_RECORD_BYTES):
         rows: list[bytes] = []
         lists: list[list[Any]] = []
         lines: list[int] = []

@@ -5,50 +5,63 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import RawIOBase
 
-import numpy as np
 import pyarrow as pa
 
-from tovec.formats import arrow
-from tovec.formats.encoding import as_utf8
-from tovec.formats.fields import TextField
+from tovec.formats.arrow import ArrowRows
+from tovec.formats.cutting import MAX_RECORD_BYTES, too_long
+from tovec.formats.encoding import as_utf8, decode, describe_errors, encode, has_errors
+from tovec.formats.fields import PlainText
 from tovec.formats.interface import ReadOptions
-from tovec.formats.lines import MAX_RECORD
+from tovec.formats.lines import RAW_KEPT
 from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem, as_text
 
-_FIELD = TextField(ReadOptions())
+FIELDS = ("index", "path", "text")
 _SCHEMA = pa.schema({"index": pa.int64(), "path": pa.string(), "text": pa.string()})
 
 
 def read(
     path: str, options: ReadOptions, first: int, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give a file as a block of one row, which is row `first` of the whole input.
+    """Yield a file as a block of one row, which is row `first` of the whole input.
 
-    An empty file is a problem of its block, and so is one that is too long.
-    Raises InputError for bytes that are not in the encoding.
+    A file that is empty, too long or not in the encoding is a problem of its block.
     """
-    source = shown(path)
-    text = _text(path, options, stdin)
-    values = [[first], [as_text(source)], [text]] if text is not None else [[], [], []]
-    batch = pa.record_batch(values, schema=_SCHEMA)
-    place = np.arange(len(batch))
-    block = arrow.block(batch, _FIELD, source, first + place, place + 1, "text")
-    if text is not None:
-        yield block
+    source, name = shown(path), as_text(shown(path))
+    make = PlainText(options, FIELDS, "a whole file")
+    data = _bytes(path, options, stdin)
+    problem = _problem(data, options)
+    if problem is None and data is not None:
+        text = data.decode()
+        rows = ArrowRows(pa.record_batch([[first], [name], [text]], schema=_SCHEMA), [first])
+        yield Block(make([text], [first], {"path": name}), rows, source, [first], [1], unit="text")
         return
-    reason = f"the file is longer than {MAX_RECORD >> 20} MiB"
-    problem = Problem(source, 1, first, reason, "size", unit="text")
-    yield Block([], block.rows, source, [], [], (problem,), unit="text")
+    reason, kind, raw = problem or ("", "", b"")
+    empty = ArrowRows(pa.record_batch([[], [], []], schema=_SCHEMA), [])
+    row = Problem(source, 1, first, reason, kind, raw[:RAW_KEPT], unit="text")
+    yield Block([], empty, source, [], [], (row,), unit="text")
 
 
-def _text(path: str, options: ReadOptions, stdin: RawIOBase | None) -> str | None:
-    """Give a file's text; None where it is too long."""
+def _problem(data: bytes | None, options: ReadOptions) -> tuple[str, str, bytes] | None:
+    """Return why a file cannot be embedded, the kind and its start; None where it can be."""
+    if data is None:
+        return too_long("file"), "size", b""
+    text = decode(data, options)
+    if has_errors(text):
+        reason = describe_errors(text, options, "file")
+        return reason, "encoding", encode(text[:RAW_KEPT], options)
+    if not text or text.isspace():
+        return "the text is empty", "empty", b""
+    return None
+
+
+def _bytes(path: str, options: ReadOptions, stdin: RawIOBase | None) -> bytes | None:
+    """Return a file's text as UTF-8; None where it is too long."""
     parts: list[bytes] = []
     size = 0
     for part in as_utf8(chunks(path, stdin), options, shown(path)):
         parts.append(part)
         size += len(part)
-        if size > MAX_RECORD:
+        if size > MAX_RECORD_BYTES:
             return None
-    return b"".join(parts).decode()
+    return b"".join(parts)

@@ -7,26 +7,28 @@ from io import RawIOBase
 
 import orjson
 
+from tovec.formats import cutting
+from tovec.formats.cutting import MAX_RECORD_BYTES
+from tovec.formats.encoding import as_utf8
 from tovec.formats.interface import ReadOptions
-from tovec.formats.lines import BLOCK_ROWS, MAX_RECORD, too_long
-from tovec.formats.rows import PlainRows
-from tovec.formats.source import chunks, records, shown
+from tovec.formats.lines import BLOCK_ROWS, RAW_KEPT, too_long
+from tovec.formats.rows import PlainRows, check_fields
+from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem
 
-RAW_KEPT = 64 << 10  # bytes of a bad row kept for the rejects file
 NAME = "tokens"
 
 
 def read(
     path: str, options: ReadOptions, first: int, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give a file's arrays as blocks; `first` is the index of its first row in the whole input.
+    """Yield a file's arrays as blocks; `first` is the index of its first row in the whole input.
 
-    A line that is no array of token ids is a problem of its block.
+    A line that is not an array of token ids is a problem of its block.
     """
-    del options
     source, start = shown(path), 0
-    for part in records(chunks(path, stdin), b"\n", MAX_RECORD):
+    check_fields(options, ("index", NAME), "an array of tokens")
+    for part in cutting.lines(as_utf8(chunks(path, stdin), options, shown(path)), MAX_RECORD_BYTES):
         for at in range(0, len(part), BLOCK_ROWS):
             some = part[at : at + BLOCK_ROWS]
             yield _block(some, source, first + start, start)
@@ -59,15 +61,15 @@ def _block(part: Sequence[bytes | None], source: str, index: int, start: int) ->
 
 
 def _ids(record: bytes) -> list[int]:
-    """Give a line's token ids; ValueError(kind, reason) for anything else."""
+    """Return a line's token ids; ValueError(kind, reason) for anything else."""
     try:
         ids = orjson.loads(record)
     except orjson.JSONDecodeError:
         raise ValueError("syntax", "not a JSON array") from None
     if not isinstance(ids, list):
-        raise ValueError("type", "the line holds no array of token ids")
+        raise ValueError("type", "the line is not an array of token ids")
     if not ids:
         raise ValueError("empty", "the array of token ids is empty")
     if any(type(one) is not int or not 0 <= one < 1 << 32 for one in ids):
-        raise ValueError("type", "the array holds something that is no token id")
+        raise ValueError("type", "the array holds something that is not a token id")
     return ids

@@ -117,4 +117,5 @@ def _blocks(work: Embed) -> Iterator[Block]:
     if not work.texts:
         ours = () if work.output in (None, "-") else (str(work.output),)
         return formats.read(work.paths, work.read._replace(ours=ours))
-    return formats.from_texts([formats.argument(n, text) for n, text in enumerate(work.texts, 1)])
+    texts = [formats.argument(number, text) for number, text in enumerate(work.texts, 1)]
+    return formats.from_texts(texts, work.read)

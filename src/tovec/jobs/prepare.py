@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tovec.errors import InputError
+from tovec.formats.encoding import NAME_IT
 from tovec.jobs.assembly import Extra, Prepared
 from tovec.jobs.long import CountTokens, Cutter, LongTexts, nothing
 from tovec.records import Block, Problem
@@ -52,15 +53,17 @@ class Preparation:
         self.problems: list[Problem] = []
 
     def __call__(self, block: Block) -> Prepared:
-        """Give a block's inputs; raises InputError for a row that stops the run."""
+        """Return a block's inputs; raises InputError for a row that stops the run."""
         self.blank += block.blank
         if not self.rows and not block.inputs and block.problems:
-            self._check_field(block.problems)
+            self._check_options(block.problems)
         for problem in block.problems:
-            if problem.kind != "empty":
-                self._refuse(problem, "mend the row; `tovec batch` sets such rows aside")
-            else:
+            if problem.kind == "empty":
                 self.reject(problem)
+            elif problem.kind == "encoding":
+                self._refuse(problem, f"{NAME_IT}; `tovec batch` rejects such rows and goes on")
+            else:
+                self._refuse(problem, "fix the row; `tovec batch` rejects such rows and goes on")
         long = self._cutter.too_long(block)
         if long and self._cutter.policy == "error":
             block, long = self._without(block, long), {}
@@ -69,21 +72,21 @@ class Preparation:
             self._ids.add(block)
         return self._cutter.prepared(block, long)
 
-    def _check_field(self, problems: Sequence[Problem]) -> None:
-        """Stop where no row at all has the field: it is the option, not the rows."""
+    def _check_options(self, problems: Sequence[Problem]) -> None:
+        """Stop where no row has the field or is in the encoding: the option is wrong."""
         first = problems[0]
-        if all(problem.kind == "missing" for problem in problems):
-            hint = "--text-field names the field that is embedded"
-            raise InputError(first.reason, where=first.where, hint=hint)
+        hints = {"missing": "--text-field names the field that is embedded", "encoding": NAME_IT}
+        if first.kind in hints and all(problem.kind == first.kind for problem in problems):
+            raise InputError(first.reason, where=first.where, hint=hints[first.kind])
 
     @property
     def no_extra(self) -> Extra:
-        """Give the columns of ours that rows have, with no rows in them."""
+        """Return the columns of ours that rows have, with no rows in them."""
         return nothing(self._cutter.columns)
 
     @property
     def cut(self) -> int:
-        """Give how many texts were truncated, split or averaged."""
+        """Return how many texts were truncated, split or averaged."""
         return self._cutter.rows
 
     def reject(self, problem: Problem) -> None:
@@ -94,7 +97,7 @@ class Preparation:
             self.problems.append(problem)
 
     def notes(self) -> list[str]:
-        """Say what a user should know of the rows that have passed."""
+        """Return what a user should know about the rows that have passed."""
         notes = [f"{_counted(self.blank, 'blank line')} skipped"] if self.blank else []
         notes += self.remarks()
         if self.rejected:
@@ -104,17 +107,17 @@ class Preparation:
         return notes
 
     def remarks(self) -> list[str]:
-        """Say what was done to the rows that were kept: texts cut, ids that came twice."""
+        """Return what was done to the rows that were kept: texts cut, ids that came twice."""
         return self._cutter.notes() + (self._ids.notes() if self._ids is not None else [])
 
     def _refuse(self, problem: Problem, hint: str) -> None:
-        """Stop the run at a row, or set the row aside."""
+        """Stop the run at a row, or reject the row."""
         if self._strict:
             raise InputError(problem.reason, where=problem.where, hint=hint)
         self.reject(problem)
 
     def _without(self, block: Block, long: Mapping[int, int]) -> Block:
-        """Refuse the rows that are too long; give the others."""
+        """Refuse the rows that are too long; return the others."""
         hint = "--long truncate, split or mean says what to do with long texts"
         for i, size in long.items():
             why = f"the text has {size:,} tokens, the model takes {self._cutter.limit:,}"
@@ -148,14 +151,16 @@ class _Ids:
         self._hashes.append(np.array(there, np.int64))
 
     def notes(self) -> list[str]:
-        """Say how many there were."""
+        """Return how many there were."""
         hashes = np.concatenate([np.empty(0, np.int64), *self._hashes])
-        again = len(hashes) - len(np.unique(hashes))
+        again = int((np.unique(hashes, return_counts=True)[1] > 1).sum())
         notes = []
         if self._missing:
-            notes.append(f"{_counted(self._missing, 'row')} without a {self._field!r}")
+            rows = "1 row has" if self._missing == 1 else f"{self._missing:,} rows have"
+            notes.append(f"{rows} no {self._field!r} field")
         if again:
-            notes.append(f"{_counted(again, 'row')} given an id that an earlier row has")
+            ids = "1 id appears" if again == 1 else f"{again:,} ids appear"
+            notes.append(f"{ids} more than once")
         return notes
 
 
