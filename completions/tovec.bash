@@ -30,15 +30,15 @@ _tovec() {
             ;;
         embed)
             kind=free
-            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --long --chunk-tokens --overlap -o --output --format --dtype --columns --force -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --force -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         batch)
             kind=files
-            options='--dry-run --status -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --long --chunk-tokens --overlap -o --output --format --dtype --columns --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='--dry-run --status -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         similarity)
             kind=free
-            options='-f --file --in --job-dir -k --like --label-each --pairs --outliers --diversity --clusters --metric --min --max --plot --force --columns --format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --long --chunk-tokens --overlap -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='-f --file --in --job-dir --query-template -k --like --label-each --pairs --outliers --diversity --clusters --metric --min --max --plot --force --columns --format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         models)
             kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large'
@@ -65,11 +65,12 @@ _tovec() {
         *" --log-format") kind=words words='text json' ;;
         *" -p" | *" --provider") kind=words words='local openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' ;;
         *" -m" | *" --model") kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' ;;
-        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --give-up-after" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --glob" | *" --delimiter" | *" --chunk-tokens" | *" --overlap" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" -k" | *" --like" | *" --clusters" | *" --min" | *" --max" | *" --host" | *" --port") kind=free words='' ;;
+        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --give-up-after" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --glob" | *" --delimiter" | *" --chunk-tokens" | *" --overlap" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" --query-template" | *" -k" | *" --like" | *" --clusters" | *" --min" | *" --max" | *" --host" | *" --port") kind=free words='' ;;
         *" --encoding-format") kind=words words='base64 float' ;;
         *" --input-format") kind=words words='auto lines text jsonl csv tsv parquet tokens' ;;
         *" --encoding-errors") kind=words words='strict replace' ;;
         *" --csv-types") kind=words words='auto text' ;;
+        *" --csv-quoting") kind=words words='quotes backslash' ;;
         *" --long") kind=words words='error truncate split mean' ;;
         "embed --format" | "batch --format") kind=words words='jsonl parquet npy' ;;
         "similarity --format") kind=words words='table json jsonl tsv' ;;

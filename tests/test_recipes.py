@@ -56,9 +56,10 @@ def test_two_texts(place):
 
 
 def test_search(place):
-    ranked, parcel = run(place, "Search")
+    ranked, parcel, prefixed = run(place, "Search")
     assert [row["id"] for row in table(ranked)] == ["password", "login"]
     assert json.loads(parcel)["id"] in ("track", "late")
+    assert [row["id"] for row in table(prefixed)] == ["password"]
 
 
 def test_recommendations(place):

@@ -59,12 +59,12 @@ class Problem:
     reason: str
     kind: str  # "empty" | "missing" | "type" | "syntax" | "encoding" | "size" | "refused" | "long"
     raw: bytes = b""  # the row as it was read, for the rejects file; may be cut
-    unit: str = "line"  # what `line` counts; "row" in a file without lines
+    unit: str = "line"  # what `line` counts; "row" in a file without lines, "" for arguments
 
     @property
     def where(self) -> str:
-        """Give the row's place, for messages."""
-        return f"{self.source}, {self.unit} {self.line}"
+        """Return the row's place, for messages."""
+        return f"{self.source}{self.unit and f', {self.unit}'} {self.line}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

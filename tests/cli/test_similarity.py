@@ -195,7 +195,7 @@ def test_colours_are_only_for_a_terminal(tovec):
     ("arguments", "code", "words"),
     [
         (["one"], 2, b"nothing to be compared with"),
-        (["one", " "], 2, b"text 2 is empty"),
+        (["one", " "], 6, b"the text is empty\n  at argument 2"),
         (["a", "b", "--metric", "cosin"], 2, b"did you mean cosine?"),
         (["a", "b", "--format", "xml"], 2, b"--format"),
         (["a", "b", "--metric", "euclidean", "--min", "1"], 2, b"--max"),

@@ -223,21 +223,22 @@ class InputOptions(NamedTuple):
         bool, _option("--null", "-0", panel=INPUT, help="Texts are separated by NUL, not by lines.")
     ] = False
     text_field: Annotated[
-        str,
+        str | None,
         _option(
             "--text-field",
             metavar="NAME,...",
             panel=INPUT,
-            help="The field that is embedded (text); several are joined by lines.",
+            help="Field(s) to embed (text), doc.text inside an object; joined with line breaks.",
         ),
-    ] = "text"
+    ] = None
     template: Annotated[
         str | None,
         _option(
             "--template",
             metavar="TEXT",
             panel=INPUT,
-            help='How fields are joined: "{title}\\n{body}".',
+            help='How a text is made of fields: "{title}\\n{body}", or "query: {text}". '
+            "Plain texts have the fields index and text, whole files path too.",
         ),
     ] = None
     id_field: Annotated[
@@ -245,23 +246,23 @@ class InputOptions(NamedTuple):
         _option("--id-field", metavar="NAME", panel=INPUT, help="The field that names a row."),
     ] = None
     encoding: Annotated[
-        str,
+        str | None,
         _option(
             "--encoding",
             metavar="NAME",
             panel=INPUT,
             help="The input's character encoding (utf-8).",
         ),
-    ] = "utf-8"
+    ] = None
     encoding_errors: Annotated[
-        str,
+        str | None,
         _option(
             "--encoding-errors",
             metavar="strict|replace",
             panel=INPUT,
-            help="What to do with bytes that are not in the encoding.",
+            help="What to do with bytes that are not in the encoding (strict).",
         ),
-    ] = "strict"
+    ] = None
     glob: Annotated[
         str | None,
         _option(
@@ -272,14 +273,14 @@ class InputOptions(NamedTuple):
         ),
     ] = None
     csv_types: Annotated[
-        str,
+        str | None,
         _option(
             "--csv-types",
             metavar="auto|text",
             panel=INPUT,
-            help="Find the columns' types in the first MiB, or keep them as text.",
+            help="Find the columns' types in the first MiB (auto), or keep them as text.",
         ),
-    ] = "auto"
+    ] = None
     delimiter: Annotated[
         str | None,
         _option(
@@ -287,6 +288,24 @@ class InputOptions(NamedTuple):
             metavar="CHARACTER",
             panel=INPUT,
             help="What separates the fields of CSV (a comma) and TSV (a tab).",
+        ),
+    ] = None
+    no_header: Annotated[
+        bool,
+        _option(
+            "--no-header",
+            panel=INPUT,
+            help="CSV and TSV without a header: the columns are c1, c2, ...",
+        ),
+    ] = False
+    csv_quoting: Annotated[
+        str | None,
+        _option(
+            "--csv-quoting",
+            metavar="quotes|backslash",
+            panel=INPUT,
+            help='How CSV and TSV fields are escaped: in quotes (quotes), or with "\\t", "\\n" and '
+            '"\\N" as psql\'s COPY and mysql --batch write them (backslash).',
         ),
     ] = None
     long: Annotated[
@@ -559,17 +578,45 @@ def long_texts(given: InputOptions) -> "LongTexts":
 
 
 def read_options(given: InputOptions, columns: str | None = None) -> ReadOptions:
-    """Give how the input is read; `columns` are the output's, so that no others are read."""
+    """Return how the input is read; `columns` are the output's, so that no others are read.
+
+    Raises UsageError for --text-field beside --template, which names its fields itself.
+    """
+    if given.text_field is not None and given.template is not None:
+        raise UsageError(
+            "--text-field and --template do not go together",
+            hint="the template names its fields itself",
+        )
+    named = {
+        "--null": given.null,
+        "--text-field": given.text_field is not None,
+        "--template": given.template is not None,
+        "--encoding": given.encoding is not None,
+        "--encoding-errors": given.encoding_errors is not None,
+        "--glob": given.glob is not None,
+        "--csv-types": given.csv_types is not None,
+        "--csv-quoting": given.csv_quoting is not None,
+        "--delimiter": given.delimiter is not None,
+        "--no-header": given.no_header,
+        "--input-format": given.input_format != "auto",
+    }
     return ReadOptions(
         format=given.input_format,
         text_fields=names(given.text_field) or ("text",),
         template=given.template,
         id_field=given.id_field,
         null_separated=given.null,
-        encoding=given.encoding,
-        encoding_errors=given.encoding_errors,
+        encoding=_or(given.encoding, "utf-8"),
+        encoding_errors=_or(given.encoding_errors, "strict"),
         glob=given.glob,
         columns=names(columns),
-        csv_types=given.csv_types,
+        csv_types=_or(given.csv_types, "auto"),
         delimiter=given.delimiter,
+        header=not given.no_header,
+        csv_quoting=_or(given.csv_quoting, "quotes"),
+        given=frozenset(option for option, was_named in named.items() if was_named),
     )
+
+
+def _or(value: str | None, default: str) -> str:
+    return default if value is None else value

@@ -71,6 +71,17 @@ def similarity(
             show_default=False,
         ),
     ] = None,
+    query_template: Annotated[
+        str | None,
+        typer.Option(
+            "--query-template",
+            metavar="TEXT",
+            help='How the texts that rows are compared with are made, such as "query: {text}"; '
+            "without it, --template holds for them too.",
+            rich_help_panel=CORPUS,
+            show_default=False,
+        ),
+    ] = None,
     k: Annotated[
         int | None,
         typer.Option(
@@ -215,7 +226,11 @@ def similarity(
         "--diversity": diversity,
         "--clusters": clusters,
     }
-    mode = _mode(modes, corpus, {"-k": k, "--like": like, "--columns": columns})
+    mode = _mode(
+        modes,
+        corpus,
+        {"-k": k, "--like": like, "--columns": columns, "--query-template": query_template},
+    )
     if not mode:  # the modes compute large products, best with all threads
         load_numpy()
     from tovec.jobs import similarity as job
@@ -236,6 +251,7 @@ def similarity(
         like=tuple(like or ()),
         columns=names(columns),
         job_dir=job_dir,
+        query_template=query_template,
     )
     if job_dir is not None and corpus is None:
         raise UsageError("--job-dir keeps the vectors of what --in names")
@@ -248,6 +264,8 @@ def similarity(
                 raise UsageError(f"--min and --max do not go with {mode}")
         elif not (work.texts or work.paths or like) and piped and corpus != "-":
             work = work._replace(paths=("-",))
+        if query_template is not None and not (work.texts or work.paths):
+            raise UsageError("--query-template is for texts, and no text is given")
         if mode == "--label-each" and (like or k):
             raise UsageError("--label-each gives every row: -k and --like do not go with it")
         _search(work, reporter, common, format, mode, clusters, picture)
@@ -285,7 +303,7 @@ def _one_vector_each(long: Any) -> Any:
 def _mode(modes: dict[str, Any], corpus: str | None, given: dict[str, Any]) -> str:
     """Give the one mode that was asked for, or ""; UsageError for options that do not agree."""
     chosen_modes = [name for name, value in modes.items() if value]
-    used = [*chosen_modes, *(name for name, value in given.items() if value)]
+    used = [*chosen_modes, *(name for name, value in given.items() if value not in (None, []))]
     if corpus is None and used:
         raise UsageError(
             f"{used[0]} is about the rows of a file", hint="name the file with --in FILE"

@@ -26,12 +26,14 @@ _OUT_SUFFIX[".npy"] = "npy"
 def read(
     paths: Sequence[str], options: ReadOptions, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give all sources' rows, block by block, numbered through; "-" is standard input.
+    """Yield all sources' rows, block by block, numbered through; "-" is standard input.
 
-    A directory stands for its files (`source.files`).
+    A directory stands for its files (`source.files`). Raises UsageError for an option that the
+    user named (`options.given`) and that acts on none of the files.
     """
     from tovec.formats import source
 
+    check_given(paths, options)
     first = 0
     for path in (file for one in paths for file in source.files(one, options.glob, options.ours)):
         following = first
@@ -40,6 +42,18 @@ def read(
             following = max([following, *(end + 1 for end in ends)])
             yield block
         first = following
+
+
+def check_given(paths: Sequence[str], options: ReadOptions) -> None:
+    """Raise UsageError for an option that the user named and that acts on none of the files."""
+    if not options.given:
+        return
+    from tovec.formats import applicability, source
+
+    directory = any(os.path.isdir(path) for path in paths)  # noqa: PTH112
+    applicability.check_glob(options.given, directory=directory)
+    files = (file for one in paths for file in source.files(one, options.glob, options.ours))
+    applicability.check_formats(options.given, {format_of(file, options) for file in files})
 
 
 def argument(number: int, text: str) -> str:
@@ -54,18 +68,30 @@ def argument(number: int, text: str) -> str:
 
 
 def from_texts(texts: Sequence[str], options: ReadOptions = ReadOptions()) -> Iterator[Block]:  # noqa: B008
-    """Yield texts typed as arguments as blocks."""
+    """Yield texts typed as arguments as blocks. Raises UsageError for an option about files."""
     from tovec.formats import lines
 
+    if options.given and not options.plain_as_text:
+        from tovec.formats import applicability
+
+        applicability.check_no_files(options.given, "texts given as arguments")
+
     return lines.from_texts(texts, options)
+
+
+def format_of(path: str, options: ReadOptions) -> str:
+    """Return the name of a file's format: as asked, else by its extension, else lines."""
+    if options.format != "auto":
+        return options.format
+    from tovec.formats import source
+
+    return _BY_SUFFIX.get(source.suffix(path), "lines")
 
 
 def _reader(path: str, options: ReadOptions) -> Read:
     from tovec.formats import source
 
-    name = options.format
-    if name == "auto":
-        name = _BY_SUFFIX.get(source.suffix(path), "lines")
+    name = format_of(path, options)
     if options.null_separated and name != "lines":
         raise UsageError(f"-0 separates plain texts, and {source.shown(path)} is read as {name}")
     match name:

@@ -27,7 +27,7 @@ def from_texts(texts: Sequence[str], options: ReadOptions = ReadOptions()) -> It
     """Yield texts typed as arguments as blocks; an empty one is a problem of its block."""
     make = PlainText(options, FIELDS, "a text given as an argument")
     for start in range(0, len(texts), BLOCK_ROWS):
-        block = _Block("argument", make, unit="number")
+        block = _Block("argument", make, unit="")
         for i, text in enumerate(texts[start : start + BLOCK_ROWS], start):
             if not text or text.isspace():
                 block.problem(i, i + 1, "the text is empty", "empty")

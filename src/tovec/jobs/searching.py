@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tovec import formats
 from tovec.errors import UsageError
 from tovec.events import Note, Observer
+from tovec.formats.applicability import check_stored
 from tovec.formats.rows import checked
 from tovec.formats.stored import Stored, Vectors, every, open_stored
 from tovec.jobs import corpus, metrics, vectors
@@ -42,6 +44,8 @@ def opened(
     """
     path = str(work.corpus)
     stored = None if path == "-" else open_stored(path)
+    _check_options(work, stored is not None)
+    work = work._replace(read=work.read._replace(given=frozenset()))
     rejected = 0
     if stored is None and work.job_dir is not None:
         stored, rejected = _through_job(work, observer, hide)
@@ -61,6 +65,25 @@ def opened(
     connection = connect(work.settings, work.environ, observer, hide)
     before = [texts.source] if texts is not None else []
     return gathered, _embed(connection, [*before, source], work.long, observer)
+
+
+def _check_options(work: Similarity, stored: bool) -> None:
+    """Raise UsageError for an option about texts that acts neither on the rows nor the queries."""
+    read = work.read
+    if not stored:
+        formats.check_given((str(work.corpus), *work.paths), read)
+        return
+    if work.paths:
+        formats.check_given(work.paths, read)
+    else:
+        check_stored(read.given)
+    if read.template is not None and (
+        work.query_template is not None or not (work.texts or work.paths)
+    ):
+        raise UsageError(
+            "--template makes texts of rows, and --in names stored vectors",
+            hint="--query-template is for the texts that they are compared with",
+        )
 
 
 def _through_job(work: Similarity, observer: Observer, hide: Hide) -> tuple[Stored, int]:
@@ -212,8 +235,18 @@ def with_fields(
 
 
 def queries_of(work: Similarity) -> Texts:
-    """Give the texts that rows are compared with, not embedded yet."""
-    return Texts(vectors.given(work.texts, work.paths, work.read), work.read.id_field)
+    """Return the texts that rows are compared with, not embedded yet.
+
+    --text-field and --id-field are about the rows; a template holds for both, unless the queries
+    have their own.
+    """
+    read = work.read._replace(plain_as_text=True, given=frozenset())
+    if work.query_template is not None:
+        option = "--query-template"
+        read = read._replace(
+            template=work.query_template, template_option=option, given=frozenset((option,))
+        )
+    return Texts(vectors.given(work.texts, work.paths, read), read.id_field)
 
 
 def some(names: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ command line's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from tovec import formats
 from tovec.errors import UsageError
 from tovec.events import Note, Observer
+from tovec.formats.fields import PlainText
 from tovec.formats.interface import ReadOptions
 from tovec.jobs import metrics, vectors
 from tovec.jobs.assembly import Finished
@@ -45,6 +47,7 @@ class Similarity(NamedTuple):
     like: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     job_dir: str | None = None
+    query_template: str | None = None  # of the texts that rows are compared with
 
 
 class Outcome(NamedTuple):
@@ -105,10 +108,15 @@ def compare_lines(work: Similarity, observer: Observer, hide: Hide, show: Show) 
         scores = metrics.pairwise(work.metric, finished.vectors[::2], finished.vectors[1::2])
         kept = np.flatnonzero(work.bound.passes(scores)).tolist()
         passed += len(kept)
-        inputs = block.inputs
-        show([{"score": scores[i], "a": inputs[2 * i], "b": inputs[2 * i + 1]} for i in kept])
+        texts = block.rows.ids("text")
+        show([{"score": scores[i], "a": texts[2 * i], "b": texts[2 * i + 1]} for i in kept])
 
-    source = vectors.Source(formats.read(("-",), work.read), take, adjust=vectors.interleaved)
+    halves = ReadOptions(template=work.read.template)
+    make = PlainText(halves, ("text",), "one of a line's two texts")
+    if work.read.id_field is not None:
+        raise UsageError("--id-field names rows, and a line of two texts is not one")
+    lines = formats.read(("-",), work.read._replace(template=None))
+    source = vectors.Source(lines, take, adjust=partial(vectors.interleaved, make))
     connection = connect(work.settings, work.environ, observer, hide)
     done = vectors.embed(connection, [source], work.long)
     if done.blank:

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tovec import formats
-from tovec.errors import InputError, UsageError
+from tovec.errors import InputError
+from tovec.formats.fields import PlainText
 from tovec.formats.interface import ReadOptions
+from tovec.formats.rows import PlainRows
 from tovec.jobs import stream
 from tovec.jobs.assembly import Finished, Prepared
 from tovec.jobs.connect import Connection
@@ -48,8 +50,11 @@ class Texts:
 
     def _take(self, block: Block, finished: Finished) -> None:
         names: Sequence[object] = block.inputs
-        if self._id_field is not None:
+        plain = isinstance(block.rows, PlainRows)
+        if self._id_field is not None and (not plain or self._id_field in ("index", "text")):
             names = block.rows.ids(self._id_field)
+        elif isinstance(block.rows, PlainRows):  # the texts without what a template adds
+            names = block.rows.values
         self.names += [one if isinstance(one, str) else str(one) for one in names]
         self._parts.append(finished.vectors)
 
@@ -59,20 +64,15 @@ class Texts:
         return np.concatenate(self._parts) if self._parts else np.empty((0, 0), np.float32)
 
 
-def arguments(texts: Sequence[str]) -> Iterator[Block]:
-    """Give texts typed as arguments as blocks; raises UsageError and InputError for a bad one."""
-    found = []
-    for number, text in enumerate(texts, 1):
-        if not text or text.isspace():
-            raise UsageError(f"text {number} is empty")
-        found.append(formats.argument(number, text))
-    if found:
-        yield from formats.from_texts(found)
-
-
 def given(texts: Sequence[str], paths: Sequence[str], read: ReadOptions) -> Iterator[Block]:
-    """Give the texts that were typed, then those in files."""
-    yield from arguments(texts)
+    """Yield the texts that were typed, then those in files.
+
+    Where there are files, --text-field and --id-field are about their rows.
+    """
+    if texts:
+        typed = [formats.argument(number, text) for number, text in enumerate(texts, 1)]
+        plain = read.plain_as_text or bool(paths)
+        yield from formats.from_texts(typed, read._replace(plain_as_text=plain))
     if paths:
         yield from formats.read(paths, read)
 
@@ -122,11 +122,11 @@ def embed(
 def _refuse_empty(block: Block) -> None:
     for problem in block.problems:
         if problem.kind == "empty":
-            raise InputError(problem.reason, where=f"{problem.source}, line {problem.line}")
+            raise InputError(problem.reason, where=problem.where)
 
 
-def interleaved(block: Block) -> Block:
-    """Give lines of two texts with a tab between them as two inputs each.
+def interleaved(make: PlainText, block: Block) -> Block:
+    """Return lines of two texts with a tab between them as two inputs each, made by `make`.
 
     Raises InputError, naming the line, for one that is not two texts.
     """
@@ -146,10 +146,11 @@ def interleaved(block: Block) -> Block:
             raise InputError("one of the line's two texts is empty", where=where)
         inputs += [one, other]
     twice = np.repeat(np.arange(len(block.inputs)), 2).tolist()
+    index = [block.index[i] for i in twice]
     return replace(
         block,
-        inputs=inputs,
-        rows=block.rows.take(twice),
-        index=[block.index[i] for i in twice],
+        inputs=make(inputs, index),
+        rows=PlainRows(index, inputs),
+        index=index,
         lines=[block.lines[i] for i in twice],
     )
