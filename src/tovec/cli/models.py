@@ -17,6 +17,10 @@ LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": 
 NARROWEST = 6  # a column that is cut keeps so many characters
 
 
+CHOOSING = ("--provider",)
+ASKING = ("--base-url", "--url", "--timeout", "--max-retries", "--give-up-after")
+
+
 def models(
     reporter: Reporter,
     common: Common,
@@ -59,6 +63,7 @@ def models(
     from tovec.jobs import listing
 
     one_of("--format", format, ("table", "json", "tsv"))
+    _check_options(endpoint, name, providers=providers, remote=remote)
     settings = chosen(common, endpoint)
     if providers:
         rows = listing.providers(settings, os.environ)
@@ -67,6 +72,24 @@ def models(
         if name is not None:
             rows = [_one(rows, name)]
     show(rows, format)
+
+
+def _check_options(
+    endpoint: EndpointOptions, name: str | None, *, providers: bool, remote: bool
+) -> None:
+    """Raise UsageError for an option that cannot change the list."""
+    given = [f"--{one.replace('_', '-')}" for one, value in endpoint._asdict().items() if value]
+    if providers:
+        others = [*given, *(["--remote"] if remote else []), *([name] if name else [])]
+        if others:
+            raise UsageError(f"--providers lists them all: {others[0]} does not act on it")
+        return
+    for option in given:
+        if option not in (*CHOOSING, *ASKING):
+            hint = "`tovec models ID` shows one model" if option == "--model" else ""
+            raise UsageError(f"{option} does not act on a list of models", hint=hint)
+        if option in ASKING and not remote:
+            raise UsageError(f"{option} is for asking the endpoint", hint="add --remote")
 
 
 def _one(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ ACTS_ON: Mapping[str, frozenset[str]] = {
     "--template": ANY - {"tokens"},
     "--query-template": ANY - {"tokens"},
     "--encoding": ANY - {"parquet"},
-    "--encoding-errors": ANY - {"parquet"},
+    "--encoding-errors": ANY - {"parquet", "tokens"},
     "--csv-types": _TABLES,
     "--csv-quoting": _TABLES,
     "--delimiter": _TABLES,
