@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from tests.store.simulated import Crash, SimulatedFileSystem
@@ -19,6 +20,7 @@ from tovec.store import log
 from tovec.store.durable import OutputFile
 from tovec.store.job import Entry, Job, finish_removal
 from tovec.store.keys import keys_of
+from tovec.store.parts import OutputDirectory
 
 IDENTITY = {"model": "m", "dimensions": None}
 DIMENSIONS = 4
@@ -26,6 +28,25 @@ SLOTS = 3
 log.RESERVE_BYTES = 64  # its size takes time and proves nothing
 REQUEST = 2  # rows
 TEXTS = [f"text {i % 11}" for i in range(14)]  # three of them twice
+PART = 6  # rows
+OLD = b"what an earlier run wrote" * 3
+
+
+class Kind(NamedTuple):
+    """An output: one file or a directory of parts, over an old one or not."""
+
+    parts: bool
+    replaces: bool
+    can_exchange: bool = True  # whether the file system exchanges two names in one step
+
+
+KINDS = (
+    Kind(parts=False, replaces=False),
+    Kind(parts=True, replaces=True),
+    Kind(parts=False, replaces=True),
+    Kind(parts=True, replaces=False),
+    Kind(parts=True, replaces=True, can_exchange=False),
+)
 
 
 def vector(text: str) -> np.ndarray:
@@ -41,10 +62,19 @@ def expected() -> bytes:
 class World:
     """What outlives a process: the disk, and what the endpoint has answered."""
 
+    kind: Kind
     fs: SimulatedFileSystem
     paid: Counter[str] = field(default_factory=Counter)
     acknowledged: set[str] = field(default_factory=set)
     crashes: int = 0
+
+
+def new_world(seed: int, kind: Kind) -> World:
+    """Make a disk, with an old output where the kind has one."""
+    world = World(kind, SimulatedFileSystem(seed, can_exchange=kind.can_exchange))
+    if kind.replaces:
+        world.fs.plant("/d/out/part-00000" if kind.parts else "/d/out", OLD)
+    return world
 
 
 class Broken(AssertionError):
@@ -56,7 +86,7 @@ def run(world: World, rng: random.Random, *, keep: bool = False) -> None:
     if finish_removal("/d/job", world.fs) is not None:
         return
     job = Job("/d/job", IDENTITY, world.fs)
-    output = OutputFile("/d/out", ours=job.published, fs=world.fs)
+    output = new_output(world, job)
     ask(job, world, rng)
     ordinals = job.index.find(keys_of(TEXTS, job.digest))
     if (ordinals < 0).any():
@@ -64,12 +94,26 @@ def run(world: World, rng: random.Random, *, keep: bool = False) -> None:
     vectors, refused, unknown = job.vectors(ordinals)
     if refused or len(unknown):
         raise Broken("a text has no vector after everything was asked for")
-    output.file.write(vectors.tobytes())
+    write(output, vectors)
     published = output.prepare()
     job.note("published", published)
     output.publish()
     job.finish(keep=keep, finished={"published": published})
     job.close()
+
+
+def new_output(world: World, job: Job) -> OutputFile | OutputDirectory:
+    kind = OutputDirectory if world.kind.parts else OutputFile
+    return kind("/d/out", force=world.kind.replaces, ours=job.published, fs=world.fs)
+
+
+def write(output: OutputFile | OutputDirectory, vectors: np.ndarray) -> None:
+    if isinstance(output, OutputFile):
+        output.file.write(vectors.tobytes())
+        return
+    for number, first in enumerate(range(0, len(vectors), PART)):
+        part = output.part(f"part-{number:05d}")
+        part.file.write(vectors[first : first + PART].tobytes())
 
 
 def ask(job: Job, world: World, rng: random.Random) -> None:
@@ -96,21 +140,22 @@ def answer(job: Job, texts: list[str]) -> Entry:
     return Entry(keys_of(texts, job.digest), np.array([vector(text) for text in texts]), (), 7)
 
 
-def operations(seed: int) -> int:
+def operations(seed: int, kind: Kind) -> int:
     """Give how many operations an undisturbed run takes."""
-    world = World(SimulatedFileSystem(seed))
+    world = new_world(seed, kind)
+    before = world.fs.operations
     run(world, random.Random(seed))
     check(world)
-    return world.fs.operations
+    return world.fs.operations - before
 
 
-def explore(seed: int, plan: list[tuple[str, int]]) -> None:
+def explore(seed: int, plan: list[tuple[str, int]], kind: Kind) -> None:
     """Crash as planned, in one run after another, then run to the end; raise Broken if it is wrong.
 
-    A plan has (kind, operations from the run's start); kind is "kill" or "power".
+    A plan has (crash, operations from the run's start); a crash is "kill" or "power".
     """
-    world, rng = World(SimulatedFileSystem(seed)), random.Random(seed)
-    for kind, after in plan:
+    world, rng = new_world(seed, kind), random.Random(seed)
+    for crash, after in plan:
         world.fs.crash_at = world.fs.operations + after
         try:
             if is_unfinished(world):
@@ -118,7 +163,7 @@ def explore(seed: int, plan: list[tuple[str, int]]) -> None:
             break
         except Crash:
             world.crashes += 1
-        (world.fs.kill if kind == "kill" else world.fs.lose_power)()
+        (world.fs.kill if crash == "kill" else world.fs.lose_power)()
         look(world)
     world.fs.crash_at = None
     if is_unfinished(world):
@@ -128,14 +173,25 @@ def explore(seed: int, plan: list[tuple[str, int]]) -> None:
 
 def is_unfinished(world: World) -> bool:
     """Say whether the command is worth running again: a job that is done leaves no directory."""
-    left = set(world.fs._now.get("/d/job", ())) - {"lock"}
-    return world.fs.content("/d/out") != expected() or bool(left)
+    return world.fs.content("/d/out") != expected() or bool(left_of_the_job(world))
+
+
+def left_of_the_job(world: World) -> set[str]:
+    there = "job" in world.fs.names("/d")
+    return set(world.fs.names("/d/job") if there else ()) - {"lock"}
 
 
 def look(world: World) -> None:
-    """What is visible after a crash is nothing, or everything."""
-    if world.fs.content("/d/out") not in (None, expected()):
-        raise Broken("half an output is visible")
+    """What is visible after a crash is what was there before, or everything.
+
+    Without an exchange an old directory may be under its other name, to be brought back.
+    """
+    found = world.fs.content("/d/out")
+    names = [name for name in world.fs.names("/d") if name.endswith(".old")]
+    if found is None and names and not world.kind.can_exchange:
+        found = world.fs.content(f"/d/{names[0]}")
+    if found not in (OLD if world.kind.replaces else None, expected()):
+        raise Broken("half an output is visible, or an old one is lost")
 
 
 def check(world: World) -> None:
@@ -145,24 +201,47 @@ def check(world: World) -> None:
     twice = sum(count - 1 for count in world.paid.values())
     if twice > world.crashes * SLOTS * REQUEST:
         raise Broken(f"{twice} rows were paid twice in {world.crashes} crashes")
-    if set(world.fs._now.get("/d/job", ())) - {"lock"}:
+    if left_of_the_job(world):
         raise Broken("the job's directory is left behind")
+    if left := set(world.fs.names("/d")) - {"job", "out"}:
+        raise Broken(f"left behind: {left}")
 
 
-def plans(seed: int) -> list[tuple[str, int]]:
-    """Give a random plan of one to three crashes."""
-    rng = random.Random(seed)
-    return [
-        (rng.choice(("kill", "power")), rng.randint(1, 70)) for _ in range(rng.choice((1, 1, 2, 3)))
-    ]
+class Case(NamedTuple):
+    """A seed, the crashes to come, and the kind of output."""
+
+    seed: int
+    plan: list[tuple[str, int]]
+    kind: Kind
 
 
-def first_broken(states: int, first: int = 0, before: Callable[[], None] = lambda: None) -> str:
-    """Give the first broken promise among so many states, or nothing."""
+def every_operation() -> Iterator[Case]:
+    """Crash each operation of each kind of run once; also cut the power of the run after a kill."""
+    for number, kind in enumerate(KINDS):
+        for after in range(1, operations(0, kind) + 1):
+            seed = 100 * number + after
+            yield Case(seed, [("kill", after)], kind)
+            yield Case(seed, [("power", after)], kind)
+            yield Case(seed, [("kill", after), ("power", 25)], kind)
+
+
+def random_cases(states: int, first: int = 0) -> Iterator[Case]:
+    """Crash one to three times at random, in each kind of run in turn."""
     for seed in range(first, first + states):
-        before()
+        rng = random.Random(seed)
+        most = rng.choice((10, 60, 80))  # to its beginning, to the requests' end, or anywhere
+        plan = [
+            (rng.choice(("kill", "power")), rng.randint(1, most))
+            for _ in range(rng.choice((1, 1, 2, 3)))
+        ]
+        yield Case(seed, plan, KINDS[seed % len(KINDS)])
+
+
+def first_broken(cases: Iterable[Case]) -> str:
+    """Return the first broken promise, or nothing."""
+    for case in cases:
         try:
-            explore(seed, plans(seed))
+            explore(*case)
         except Exception as broken:
-            return f"seed {seed}, {plans(seed)}: {type(broken).__name__}: {broken}"
+            return f"{case}: {type(broken).__name__}: {broken}"
     return ""

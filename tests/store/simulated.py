@@ -12,7 +12,7 @@ import io
 import os
 import random
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tovec.store.filesystem import Status
@@ -34,16 +34,40 @@ class _Inode:
         self.changed = 0
 
 
-class SimulatedFileSystem:
-    """See the module. `crash_at` is the number of the operation that does not come to its end."""
+Names = dict[str, "_Inode | _Directory"]
+Change = Callable[[Names], None]
 
-    def __init__(self, seed: int = 0) -> None:
+
+class _Directory:
+    """A directory: its names as a process sees them, as they are durable, and what lies between."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.names: Names = {}
+        self.durable: Names = {}
+        self.changes: list[Change] = []
+
+    def change(self, change: Change) -> None:
+        change(self.names)
+        self.changes.append(change)
+
+    def sync(self) -> None:
+        self.durable = dict(self.names)
+        self.changes.clear()
+
+
+class SimulatedFileSystem:
+    """See the module. `crash_at` is the number of the operation that does not come to its end.
+
+    There is one directory, /d, and what is made in it.
+    """
+
+    def __init__(self, seed: int = 0, *, can_exchange: bool = True) -> None:
         self._random = random.Random(seed)
-        self._inodes: dict[int, _Inode] = {}
-        self._now: dict[str, dict[str, int]] = {"/d": {}}
-        self._durable: dict[str, dict[str, int]] = {"/d": {}}
-        self._changes: dict[str, list[tuple[str, int | None]]] = {"/d": []}
-        self._open: dict[int, tuple[Any, bool]] = {}
+        self._can_exchange = can_exchange
+        self._inodes: list[_Inode] = []
+        self._directories = [_Directory(1)]
+        self._open: dict[int, tuple[_Inode | _Directory, bool]] = {}
         self._locks: dict[int, int] = {}
         self._next = 100
         self.operations = 0
@@ -60,19 +84,19 @@ class SimulatedFileSystem:
     def lose_power(self) -> None:
         """Keep what was synced, and of the rest what chance decides."""
         self.kill()
-        for inode in self._inodes.values():
+        for inode in self._inodes:
             inode.data = bytearray(self._survivors(inode))
             inode.durable, inode.pending = bytes(inode.data), []
-        for path, changes in self._changes.items():
-            names = self._durable[path]
-            for name, number in changes:
+            inode.links = 0
+        for directory in self._directories:
+            for change in directory.changes:
                 if self._random.random() < 0.5:
-                    _apply(names, name, number)
-            self._now[path] = dict(names)
-            changes.clear()
-        named = [number for names in self._now.values() for number in names.values()]
-        for inode in self._inodes.values():
-            inode.links = named.count(inode.number)
+                    change(directory.durable)
+            directory.changes.clear()
+            directory.names = dict(directory.durable)
+            for held in directory.names.values():
+                if isinstance(held, _Inode):
+                    held.links += 1
 
     def _survivors(self, inode: _Inode) -> bytes:
         data = bytearray(inode.durable)
@@ -107,21 +131,20 @@ class SimulatedFileSystem:
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
         if flags & os.O_DIRECTORY:
-            self._directory(path)
-            return self._opened(path, False)
+            return self._opened(self._directory(path), False)
         directory, name = self._split(path)
-        names = self._directory(directory)
-        if name in names:
+        if name in directory.names:
             if flags & os.O_EXCL:
                 raise FileExistsError(errno.EEXIST, "exists", path)
         elif not flags & os.O_CREAT:
             raise FileNotFoundError(errno.ENOENT, "not there", path)
         else:
             self._step()
-            inode = _Inode(self._number(), stat.S_IFREG | mode)
-            self._inodes[inode.number] = inode
-            self._change(directory, name, inode.number)
-        return self._opened(self._inodes[names[name]], bool(flags & (os.O_WRONLY | os.O_RDWR)))
+            self._inodes.append(_Inode(self._number(), stat.S_IFREG | mode))
+            directory.change(_set(name, self._inodes[-1]))
+        held = directory.names[name]
+        assert isinstance(held, _Inode), "a directory opened as a file"
+        return self._opened(held, bool(flags & (os.O_WRONLY | os.O_RDWR)))
 
     def close(self, number: int) -> None:
         del self._open[number]
@@ -153,9 +176,8 @@ class SimulatedFileSystem:
         del data_only
         self._step()
         held = self._open[number][0]
-        if isinstance(held, str):
-            self._durable[held] = dict(self._now[held])
-            self._changes[held].clear()
+        if isinstance(held, _Directory):
+            held.sync()
         else:
             held.durable, held.pending = bytes(held.data), []
 
@@ -171,99 +193,131 @@ class SimulatedFileSystem:
         self._file(number).mode = stat.S_IFREG | mode
 
     def lock(self, number: int) -> None:
-        inode = self._file(number).number
+        inode = self._open[number][0].number
         if self._locks.setdefault(inode, number) != number:
             raise BlockingIOError(errno.EWOULDBLOCK, "locked")
 
     def status(self, file: int | str) -> Status:
-        if isinstance(file, str):
-            if file in self._now:
-                return Status(0, stat.S_IFDIR | 0o700, os.geteuid(), 2, (1, hash(file)), 0)
-            directory, name = self._split(file)
-            inode = self._inodes[self._named(directory, name)]
-        else:
-            inode = self._file(file)
+        held = self._open[file][0] if isinstance(file, int) else self._named(file)
+        if isinstance(held, _Directory):
+            return Status(0, stat.S_IFDIR | 0o700, os.geteuid(), 2, (1, held.number), 0)
         return Status(
-            len(inode.data), inode.mode, os.geteuid(), inode.links, (1, inode.number), inode.changed
+            len(held.data), held.mode, os.geteuid(), held.links, (1, held.number), held.changed
         )
 
     def names(self, directory: str) -> list[str]:
-        return list(self._directory(directory))
+        return list(self._directory(directory).names)
 
     def resolve(self, path: str) -> str:
         return path
 
     def mkdir(self, path: str, mode: int) -> None:
         del mode
-        if path in self._now:
+        directory, name = self._split(path)
+        if name in directory.names:
             raise FileExistsError(errno.EEXIST, "exists", path)
         self._step()
-        # A directory's own entry is kept simple: it is there at once, as is its removal.
-        self._now[path], self._durable[path], self._changes[path] = {}, {}, []
+        self._directories.append(_Directory(self._number()))
+        directory.change(_set(name, self._directories[-1]))
 
     def rmdir(self, path: str) -> None:
-        if self._directory(path):
+        if self._directory(path).names:
             raise OSError(errno.ENOTEMPTY, "not empty", path)
         self._step()
-        del self._now[path], self._durable[path], self._changes[path]
+        directory, name = self._split(path)
+        directory.change(_remove(name))
 
     def link(self, old: str, new: str) -> None:
-        inode = self._inodes[self._named(*self._split(old))]
+        inode = self._named(old)
+        assert isinstance(inode, _Inode), "a link to a directory"
         directory, name = self._split(new)
-        if name in self._directory(directory):
+        if name in directory.names:
             raise FileExistsError(errno.EEXIST, "exists", new)
         self._step()
-        self._change(directory, name, inode.number)
+        directory.change(_set(name, inode))
         inode.links += 1
 
     def rename(self, old: str, new: str) -> None:
-        number = self._named(*self._split(old))
+        held = self._named(old)
         (there, before), (here, name) = self._split(old), self._split(new)
-        assert there == here, "renamed across directories"
+        assert there is here, "renamed across directories"
+        if isinstance(held, _Directory) and name in here.names and self._directory(new).names:
+            raise OSError(errno.ENOTEMPTY, "not empty", new)
         self._step()
-        self._now[here].pop(before)
-        self._now[here][name] = number
-        self._changes[here].append((f"{before}\0{name}", number))
+
+        def change(names: Names) -> None:
+            if names.get(before) is held:
+                del names[before]
+            names[name] = held
+
+        here.change(change)
+
+    def exchange(self, first: str, second: str) -> None:
+        if not self._can_exchange:
+            raise OSError(errno.EINVAL, "cannot exchange", first)
+        one, other = self._named(first), self._named(second)
+        (here, name), (there, second_name) = self._split(first), self._split(second)
+        assert here is there, "exchanged across directories"
+        self._step()
+        here.change(lambda names: names.update({name: other, second_name: one}))
 
     def unlink(self, path: str) -> None:
-        directory, name = self._split(path)
-        number = self._named(directory, name)
+        inode = self._named(path)
+        assert isinstance(inode, _Inode), "a directory unlinked"
         self._step()
-        self._change(directory, name, None)
-        self._inodes[number].links -= 1
+        directory, name = self._split(path)
+        directory.change(_remove(name))
+        inode.links -= 1
 
     # Inside ---------------------------------------------------------------------------------------
 
     def content(self, path: str) -> bytes | None:
-        """Give a file's bytes as a reader sees them."""
-        directory, name = self._split(path)
-        number = self._now.get(directory, {}).get(name)
-        return None if number is None else bytes(self._inodes[number].data)
+        """Give a file's bytes as a reader sees them; of a directory, those of its files."""
+        try:
+            held = self._named(path)
+        except FileNotFoundError:
+            return None
+        if isinstance(held, _Inode):
+            return bytes(held.data)
+        return b"".join(self.content(f"{path}/{name}") or b"" for name in sorted(held.names))
 
-    def _split(self, path: str) -> tuple[str, str]:
+    def plant(self, path: str, data: bytes) -> None:
+        """Make a durable file, in a directory that is made with it."""
+        directory, _, _ = path.rpartition("/")
+        if directory != "/d":
+            self.mkdir(directory, 0o700)
+        number = self.open(path, os.O_WRONLY | os.O_CREAT)
+        self.write(number, [data], 0)
+        self.sync(number)
+        for held in self._directories:
+            held.sync()
+        self.close(number)
+
+    def _directory(self, path: str) -> _Directory:
+        held = self._named(path)
+        if not isinstance(held, _Directory):
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory", path)
+        return held
+
+    def _named(self, path: str) -> _Inode | _Directory:
+        top, *names = path.strip("/").split("/")
+        assert top == "d", path
+        held: _Inode | _Directory = self._directories[0]
+        for name in names:
+            if not isinstance(held, _Directory) or name not in held.names:
+                raise FileNotFoundError(errno.ENOENT, "not there", path)
+            held = held.names[name]
+        return held
+
+    def _split(self, path: str) -> tuple[_Directory, str]:
         directory, _, name = path.rpartition("/")
-        return directory, name
-
-    def _directory(self, path: str) -> dict[str, int]:
-        if path not in self._now:
-            raise FileNotFoundError(errno.ENOENT, "not there", path)
-        return self._now[path]
-
-    def _named(self, directory: str, name: str) -> int:
-        names = self._directory(directory)
-        if name not in names:
-            raise FileNotFoundError(errno.ENOENT, "not there", name)
-        return names[name]
-
-    def _change(self, directory: str, name: str, number: int | None) -> None:
-        _apply(self._now[directory], name, number)
-        self._changes[directory].append((name, number))
+        return self._directory(directory), name
 
     def _number(self) -> int:
         self._next += 1
         return self._next
 
-    def _opened(self, held: Any, writable: bool) -> int:
+    def _opened(self, held: _Inode | _Directory, writable: bool) -> int:
         number = self._number()
         self._open[number] = (held, writable)
         return number
@@ -306,17 +360,15 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
-def _apply(names: dict[str, int], name: str, number: int | None) -> None:
-    before, renamed, after = name.partition("\0")
-    if renamed:
-        assert number is not None
-        if names.get(before) == number:
-            del names[before]
-        names[after] = number
-    elif number is None:
+def _set(name: str, held: _Inode | _Directory) -> Change:
+    return lambda names: names.update({name: held})
+
+
+def _remove(name: str) -> Change:
+    def change(names: Names) -> None:
         names.pop(name, None)
-    else:
-        names[name] = number
+
+    return change
 
 
 def _put(data: bytearray, at: int, written: bytes) -> None:

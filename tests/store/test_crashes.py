@@ -13,22 +13,21 @@ from typing import Any
 import pytest
 from tests.store import crashing
 
-from tovec.store import durable, frames, job, log
+from tovec.store import durable, frames, job, log, parts
 from tovec.store.frames import Kind
 
 STATES = 1500
 MUTANT_STATES = 3000
 
 
-def test_every_operation_killed_once_ends_in_the_right_output() -> None:
-    for kind in ("kill", "power"):
-        for after in range(1, crashing.operations(0) + 1):
-            crashing.explore(0, [(kind, after)])
+def test_every_operation_crashed_once_ends_in_the_right_output() -> None:
+    """#245: of one file, of a directory of parts, over an old one or not."""
+    assert crashing.first_broken(crashing.every_operation()) == ""
 
 
 def test_random_crashes_one_after_another_end_in_the_right_output() -> None:
-    """#126 #127 #128: kills, power cuts, and kills followed by power cuts."""
-    assert crashing.first_broken(STATES) == ""
+    """#126 #127 #128 #245: kills, power cuts, and kills followed by power cuts."""
+    assert crashing.first_broken(crashing.random_cases(STATES)) == ""
 
 
 def no_sync_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +129,52 @@ def a_slot_is_free_before_its_answer_is_stored(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(job.Job, "keep", keep)
 
 
+def the_old_parts_are_renamed_away_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take_name(self: Any) -> Any:
+        if self._is_there(self._path):
+            self._fs.rename(str(self._path), str(self._old))
+        self._fs.rename(str(self._temporary), str(self._path))
+        return self._old if self._is_there(self._old) else None
+
+    monkeypatch.setattr(parts.OutputDirectory, "_take_name", take_name)
+
+
+def old_parts_are_not_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settle(self: Any) -> None:
+        if self._is_there(self._old):
+            self._remove(self._old)
+
+    monkeypatch.setattr(parts.OutputDirectory, "_settle_old", settle)
+
+
+def parts_go_before_their_new_name_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts.OutputDirectory, "_sync_names", lambda _: None)
+
+
+def no_sync_of_a_job_directory_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = job._made
+
+    def made(directory: str, fs: Any) -> None:
+        if "job" not in fs.names("/d"):
+            real(directory, fs)
+
+    monkeypatch.setattr(job, "_made", made)
+
+
+def no_sync_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts._Part, "sync", parts._Part.close)
+
+
+def no_sync_of_the_names_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = parts.sync_directory
+
+    def sync(path: Any, fs: Any) -> None:
+        if not str(path).endswith(".tmp"):
+            real(path, fs)
+
+    monkeypatch.setattr(parts, "sync_directory", sync)
+
+
 MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [
     no_sync_of_the_log,
     no_sync_of_the_output,
@@ -143,6 +188,12 @@ MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [
     the_log_goes_before_the_job_is_known_to_be_done,
     the_output_is_written_in_place,
     a_slot_is_free_before_its_answer_is_stored,
+    the_old_parts_are_renamed_away_first,
+    old_parts_are_not_brought_back,
+    parts_go_before_their_new_name_is_durable,
+    no_sync_of_a_part,
+    no_sync_of_the_names_of_parts,
+    no_sync_of_a_job_directory_that_is_there,
 ]
 
 
@@ -150,8 +201,12 @@ MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [
 def test_a_protocol_with_a_mistake_is_caught(
     mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cases = list(crashing.every_operation())  # counted before there is a mistake
     mutant(monkeypatch)
-    assert crashing.first_broken(MUTANT_STATES) != ""
+    found = crashing.first_broken(cases) or crashing.first_broken(
+        crashing.random_cases(MUTANT_STATES)
+    )
+    assert found != ""
 
 
 def test_what_a_segments_first_frame_says_is_its_kind() -> None:
@@ -160,5 +215,5 @@ def test_what_a_segments_first_frame_says_is_its_kind() -> None:
 
 if __name__ == "__main__":
     states = int(sys.argv[1])
-    found = crashing.first_broken(states, first=1_000_000)
+    found = crashing.first_broken(crashing.random_cases(states, first=1_000_000))
     print(found or f"{states:,} crash states, no broken promise")

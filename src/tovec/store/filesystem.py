@@ -7,6 +7,7 @@ sees every step that matters (section (f) of the reliability notes). Errors are 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 BEGIN_BYTES = 16 << 20  # written before the disk is to begin with them
+AT_FDCWD = -100  # of Linux: paths are relative to the current directory
+RENAME_EXCHANGE = 2  # of Linux's renameat2
 
 Buffer = Any  # bytes, a memoryview, a contiguous array
 
@@ -94,6 +97,10 @@ class FileSystem(Protocol):
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what had it."""
+        ...
+
+    def exchange(self, first: str, second: str) -> None:
+        """Exchange what two names name, in one step; an OSError where the system cannot."""
         ...
 
     def unlink(self, path: str) -> None:
@@ -200,6 +207,21 @@ class RealFileSystem:
     def rename(self, old: str, new: str) -> None:
         """Rename."""
         os.replace(old, new)  # noqa: PTH105
+
+    def exchange(self, first: str, second: str) -> None:
+        """Exchange two names; Python has no call for it."""
+        import ctypes  # here, because few outputs replace a directory
+
+        call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if call is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), first)
+        call.argtypes = (
+            ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
+        )  # fmt: skip
+        names = (os.fsencode(first), os.fsencode(second))
+        if call(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), first)
 
     def unlink(self, path: str) -> None:
         """Unlink."""

@@ -391,7 +391,6 @@ def _made(directory: str, fs: FileSystem) -> None:
     """Make the directory, or check that the one there is the user's own and closed to others."""
     try:
         fs.mkdir(directory, 0o700)
-        sync_directory(os.path.dirname(directory) or ".", fs)  # noqa: PTH120
     except FileExistsError:
         found = fs.status(directory)
         if not stat.S_ISDIR(found.mode):
@@ -406,6 +405,9 @@ def _made(directory: str, fs: FileSystem) -> None:
                 where=directory,
                 hint=f"chmod 700 {directory}, or name another with --job-dir",
             ) from None
+    # Also for one that is there: a run killed just after it made it may not have synced it.
+    with contextlib.suppress(PermissionError):  # of a parent that the user may not read
+        sync_directory(os.path.dirname(directory) or ".", fs)  # noqa: PTH120
 
 
 def _locked(directory: str, fs: FileSystem) -> int:
