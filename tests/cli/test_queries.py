@@ -141,3 +141,23 @@ def test_in_a_batch_rows_that_are_not_in_the_encoding_go_to_the_rejects(sent, tm
         done, texts = sent("embed", "-f", path)
         assert done.code == 6
         assert b"byte 0xff at byte" in done.err and b"--encoding" in done.err
+
+
+def test_a_batch_accounts_for_every_row_it_read(tmp_path):
+    """#217 #218: written, rejected and blank are all there is, in every format."""
+    kinds = [b"one", b"t\xffo", b"", b"three", b" ", b"caf\xc3\xa9"]
+    for end in (b"\n", b"\r\n", b"\r"):
+        for name, row in (("a.txt", b"%b"), ("a.csv", b"%b,1"), ("a.jsonl", b'{"text":"%b"}')):
+            header = [b"text,n"] * name.endswith("csv")
+            lines = [*header, *(row % one for one in kinds), b"", row % b"last"]
+            (tmp_path / name).write_bytes(b"".join(line + end for line in lines))
+            paths = (tmp_path / name, "-o", tmp_path / "o.jsonl", "--stats", tmp_path / "s.json")
+            done = run("batch", "-p", "local", *paths, "--force")
+            assert done.code == 3, done.err
+            stats = json.loads((tmp_path / "s.json").read_bytes())
+            written = len((tmp_path / "o.jsonl").read_bytes().splitlines())
+            rejects = (tmp_path / "o.jsonl.rejects.jsonl").read_bytes().splitlines()
+            counts = (stats["rows_written"], stats["rows_rejected"], stats["blank_lines"])
+            assert counts[:2] == (written, len(rejects))
+            assert sum(counts) == len(lines) - len(header)
+            assert written == 4

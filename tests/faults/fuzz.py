@@ -135,7 +135,7 @@ def read(data: bytes, form: str) -> list[Any]:
 
 def check_jsonl(lines: list[bytes]) -> None:
     """Each line is a row with its text, a problem with its place, or blank."""
-    lines = [line.replace(b"\n", b" ") for line in lines]
+    lines = [line.replace(b"\n", b" ").replace(b"\r", b" ") for line in lines]
     blocks = read(b"\n".join([b'{"text":"first"}', *lines]) + b"\n", "jsonl")
     lines = [b'{"text":"first"}', *lines]
     rows = {line: text for b in blocks for line, text in zip(b.lines, b.inputs, strict=True)}

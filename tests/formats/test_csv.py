@@ -343,7 +343,7 @@ def test_a_file_without_a_header_has_numbered_columns():
     ]
     with pytest.raises(InputError, match="no column 'text'") as caught:
         read_bytes(data, format="csv", header=False)
-    assert caught.value.hint == "without a header the columns are c1 to c3"
+    assert caught.value.hint == "without a header there is c1 to c3: name one with --text-field"
 
 
 def test_fields_escaped_by_backslashes_are_read_as_psql_writes_them():

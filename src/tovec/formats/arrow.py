@@ -53,13 +53,13 @@ class ArrowRows:
         return len(self.index)
 
     def take(self, indices: Sequence[int]) -> ArrowRows:
-        """Give the rows at `indices`, in that order."""
+        """Return the rows at `indices`, in that order."""
         places = np.asarray(indices, np.int64)
         index = [self.index[i] for i in indices]
         return ArrowRows(self.batch, index, places if self.places is None else self.places[places])
 
     def json(self, columns: Sequence[str] | None = None) -> list[bytes]:
-        """Give each row as one JSON object."""
+        """Return each row as one JSON object."""
         batch = self._chosen(columns)
         if not batch.schema.names:
             return [b"{}"] * len(self)
@@ -70,12 +70,12 @@ class ArrowRows:
         return [objects[i] for i in which.tolist()]
 
     def arrow(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-        """Give the batch, or of it the columns asked for."""
+        """Return the batch, or the columns of it that are asked for."""
         batch = self._chosen(columns)
         return batch if self.places is None else batch.take(pa.array(self.places))
 
     def ids(self, field: str) -> list[Any]:
-        """Give the values of one field as JSON values."""
+        """Return the values of one field as JSON values."""
         column = _values_of(field, self.arrow([field]).column(0))
         return [orjson.loads(orjson.dumps(value, default=_json)) for value in column]
 
@@ -186,7 +186,7 @@ def block(
     lines: Integers,
     unit: str = "line",
 ) -> Block:
-    """Give a batch as a block: `index[i]` and `lines[i]` are row i's place."""
+    """Return a batch as a block: `index[i]` and `lines[i]` are row i's place."""
     texts, bad = _texts(batch, field)
     rows = ArrowRows(batch, index.tolist())
     if not bad:
@@ -210,7 +210,7 @@ def with_problems(block: Block, problems: Sequence[Problem], blank: int) -> Bloc
 
 
 def _texts(batch: pa.RecordBatch, field: TextField) -> tuple[list[str], dict[int, tuple[str, str]]]:
-    """Give the texts of the rows that have one, and of the others kind and reason."""
+    """Return the texts of the rows that have one, and of the others kind and reason."""
     bad: dict[int, tuple[str, str]] = {}
     if not len(batch):  # an empty file has no columns
         return [], bad
@@ -242,7 +242,7 @@ def _values_of(name: str, column: pa.Array) -> list[Any]:
 
 
 def values(array: pa.Array) -> list[Any]:
-    """Give an array's values as Python objects that lose nothing.
+    """Return an array's values as Python objects that lose nothing.
 
     A datetime holds microseconds, so nanoseconds become their ISO 8601 text, however deep.
     """
@@ -321,7 +321,7 @@ def _duration(seconds: int, nanoseconds: int) -> str:
 
 
 def _json(value: Any) -> Any:
-    """Give what orjson writes for a value that JSON has no type for."""
+    """Return what orjson writes for a value that JSON has no type for."""
     convert = _CONVERTED.get(type(value))
     if convert is None:
         if isinstance(value, np.floating):

@@ -181,7 +181,8 @@ class _File:
                 shown_as = "$'\\t'" if found == "\t" else f"'{found}'"
                 error.hint = f"the header is {header[:60]!r}: --delimiter {shown_as}?"
             elif not self._options.header:
-                error.hint = f"without a header the columns are c1 to c{len(self._names)}"
+                known = "c1" if len(self._names) == 1 else f"c1 to c{len(self._names)}"
+                error.hint = f"without a header there is {known}: name one with --text-field"
             raise
         return self._names if kept is None else kept
 

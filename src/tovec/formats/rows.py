@@ -33,7 +33,7 @@ class PlainRows:
         return len(self.values)
 
     def take(self, indices: Sequence[int]) -> PlainRows:
-        """Give the rows at `indices`, in that order."""
+        """Return the rows at `indices`, in that order."""
         index, values = self.index, self.values
         return PlainRows([index[i] for i in indices], [values[i] for i in indices], self.name)
 
@@ -42,14 +42,14 @@ class PlainRows:
         return every if columns is None else {name: every[name] for name in checked(columns, every)}
 
     def json(self, columns: Sequence[str] | None = None) -> list[bytes]:
-        """Give each row as one JSON object."""
+        """Return each row as one JSON object."""
         chosen = self._columns(columns)
         keys = list(chosen)
         rows = zip(*chosen.values(), strict=True) if keys else ((),) * len(self)
         return [orjson.dumps(dict(zip(keys, row, strict=True))) for row in rows]
 
     def arrow(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-        """Give the rows as an Arrow batch: index int64, text string."""
+        """Return the rows as an Arrow batch: index int64, text string."""
         import pyarrow as pa
 
         types = {"index": pa.int64(), "text": pa.string(), "tokens": pa.list_(pa.int64())}
@@ -59,7 +59,7 @@ class PlainRows:
         )
 
     def ids(self, field: str) -> list[Any]:
-        """Give the values of one field."""
+        """Return the values of one field."""
         return list(self._columns([field])[field])
 
 
@@ -77,7 +77,7 @@ class JsonRows:
         return len(self.raw)
 
     def take(self, indices: Sequence[int]) -> JsonRows:
-        """Give the rows at `indices`, in that order."""
+        """Return the rows at `indices`, in that order."""
         return JsonRows(
             [self.raw[i] for i in indices],
             [self.parsed[i] for i in indices],
@@ -87,7 +87,7 @@ class JsonRows:
         )
 
     def json(self, columns: Sequence[str] | None = None) -> list[bytes]:
-        """Give the rows' own bytes, or of each row the columns it has."""
+        """Return the rows' own bytes, or of each row the columns that it has."""
         if columns is None:
             return [row.strip() for row in self.raw]
         self._check(columns)
@@ -97,7 +97,7 @@ class JsonRows:
         ]
 
     def arrow(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-        """Give the rows as an Arrow batch, in the types that their values have.
+        """Return the rows as an Arrow batch, in the types that their values have.
 
         Raises InputError for a field whose values fit no one Arrow type.
         """
@@ -116,7 +116,7 @@ class JsonRows:
         return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def mixed(self, name: str) -> InputError:
-        """Give the error for a field that a column of one type cannot hold."""
+        """Return the error for a field that a column of one type cannot hold."""
         first = self.lines[0] if self.lines else 0
         return InputError(
             f"the field {name!r} holds values of different types",
@@ -125,7 +125,7 @@ class JsonRows:
         )
 
     def ids(self, field: str) -> list[Any]:
-        """Give the values of one field; None where a row lacks it."""
+        """Return the values of one field; None where a row lacks it."""
         return [row.get(field) for row in self.parsed]
 
     def _check(self, columns: Sequence[str]) -> None:
@@ -135,7 +135,7 @@ class JsonRows:
 
 
 def checked(columns: Sequence[str], known: Mapping[str, object]) -> Sequence[str]:
-    """Give the columns back if all are known; InputError naming the nearest otherwise."""
+    """Return the columns back if all are known; InputError naming the nearest otherwise."""
     for name in columns:
         if name not in known:
             import difflib

@@ -28,7 +28,7 @@ FOUND = 4096  # rows' fields looked through at once
 
 
 def texts(path: str, read: ReadOptions) -> tuple[Source, Gathered]:
-    """Give a file of texts as a source to embed, and where its vectors gather."""
+    """Return a file of texts as a source to embed, and where its vectors gather."""
     gathered = Gathered("standard input" if path == "-" else path)
 
     def take(_block: Block, finished: Finished) -> None:
@@ -39,14 +39,14 @@ def texts(path: str, read: ReadOptions) -> tuple[Source, Gathered]:
 
 
 def plain_fields(rows: Rows) -> list[dict[str, Any]]:
-    """Give the rows' fields; a plain line's number is told as the row's."""
+    """Return the rows' fields; a plain line's number is told as the row's."""
     if isinstance(rows, PlainRows):
         return [{rows.name: value} for value in rows.values]
     return [orjson.loads(row) for row in rows.json()]
 
 
 def settings_for(stored: Stored, settings: Settings) -> Settings:
-    """Give the settings with which queries of stored vectors are embedded.
+    """Return the settings with which queries of stored vectors are embedded.
 
     Raises UsageError where the command line names another model than the file, or other
     dimensions, or nobody names one.
@@ -109,7 +109,7 @@ def check_dimensions(stored: Stored, queries: Vectors, model: str) -> None:
 
 
 def find(stored: Stored, ids: Sequence[str], field: str | None) -> list[int]:
-    """Give the rows named by `ids`: by the field, else by the rows' `id`, else by number.
+    """Return the rows named by `ids`: by the field, else by the rows' `id`, else by number.
 
     Raises UsageError for an id that no row has, or more than one.
     """
@@ -150,13 +150,13 @@ def _numbered(stored: Stored, name: str) -> int:
 
 
 def all_fields(stored: Stored) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Give all rows' fields, some thousand at a time, with the first row's place."""
+    """Yield all rows' fields, some thousand at a time, with the first row's place."""
     for start in range(0, stored.rows, FOUND):
         yield start, stored.fields(range(start, min(start + FOUND, stored.rows)))
 
 
 def take(stored: Stored, rows: Sequence[int]) -> Vectors:
-    """Give some rows' vectors, in the order asked for."""
+    """Return some rows' vectors, in the order asked for."""
     found = np.zeros((len(rows), stored.dimensions), np.float32)
     wanted = np.asarray(rows, np.int64)
     for span in stored.spans:
@@ -173,7 +173,7 @@ def named(
     prefix: str = "row_",
     always: bool = False,
 ) -> dict[str, Any]:
-    """Give a result's values and, after them, the row's: renamed where both have a name."""
+    """Return a result's values and, after them, the row's: renamed where both have a name."""
     if columns is not None:
         fields = {name: fields.get(name) for name in columns}
     row = dict(ours)
