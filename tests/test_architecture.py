@@ -24,8 +24,7 @@ ONLY_IN = {
     "pyarrow": {"formats", "records"},
     "starlette": {"local/server"},
     "uvicorn": {"local/server"},
-    "httpx": {"api/transport", "api/http11"},
-    "h11": {"api/http11"},
+    "httpx": {"api/transport", "api/direct_http"},
     "tiktoken": {"text/tokens"},
     "matplotlib": {"cli/plots"},
 }

@@ -28,9 +28,9 @@ from tests.servers.loopback import Fault, Loopback
 from tests.servers.sockets import heard_out, listening
 
 from tovec.api import transport as transport_module
+from tovec.api.direct_http import DirectTransport
 from tovec.api.errors import TransportFailure
-from tovec.api.http11 import Direct
-from tovec.api.interface import Call, Reply
+from tovec.api.interface import Call, Progress, Reply
 from tovec.api.transport import HttpxTransport, _failure, _inflated
 from tovec.errors import PersonError
 
@@ -269,7 +269,7 @@ def test_httpx_itself_connects_where_a_proxy_is_named(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     client = HttpxTransport(url, concurrency=1)._client
-    assert isinstance(client._transport, Direct) == direct
+    assert isinstance(client._transport, DirectTransport) == direct
     assert bool(client._mounts) != direct
 
 
@@ -398,7 +398,7 @@ def test_too_many_open_files_are_this_machines_fault_and_nothing_was_sent(number
     """#27 #28"""
     error = httpx.ConnectError("all connection attempts failed")
     error.__cause__ = OSError(number, os.strerror(number))
-    found = _failure(error, "http://127.0.0.1/", set(), started=False, late=False)
+    found = _failure(error, "http://127.0.0.1/", Progress(), late=False)
     assert (found.kind, found.cause) == ("not_sent", "files")
 
 

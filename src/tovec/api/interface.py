@@ -7,7 +7,22 @@ the same bytes, so the embedded model is one more endpoint (the shape of httpx's
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import NamedTuple, Protocol
+
+
+class Phase(IntEnum):
+    """How far a call has come. Once the whole request is sent, the endpoint may bill it."""
+
+    CONNECTING, SENDING, WAITING, READING = range(4)
+
+
+class Progress:
+    """A call's phase, and whether its connection had been idle; written by whoever carries it."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.CONNECTING
+        self.reused = True  # until a connection is opened
 
 
 class Call(NamedTuple):

@@ -1,8 +1,8 @@
 """Calls over the network with httpx, behind the guards that no client gives by itself.
 
 No redirect is followed (a key or a text must not end up elsewhere), nothing compressed is asked
-for, an answer has a byte cap and the whole attempt a deadline. Without a proxy, `http11.py` carries
-them below httpx; with one, httpx itself does.
+for, an answer has a byte cap and the whole attempt a deadline. Without a proxy, `direct_http.py`
+carries them below httpx; with one, httpx itself does.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import ssl
 import time
 import urllib.request
 import zlib
+from functools import partial
 from typing import Any
 
 import httpx
 
+from tovec.api.direct_http import DirectTransport
 from tovec.api.endpoint import is_loopback, shown
 from tovec.api.errors import TransportFailure
-from tovec.api.http11 import Direct
-from tovec.api.interface import Call, Reply
+from tovec.api.interface import Call, Phase, Progress, Reply
 from tovec.errors import PersonError
 
 CONNECT_SECONDS = 10.0
@@ -43,7 +44,11 @@ class HttpxTransport:
         # Certificates take 20 ms to load; plain http has no use for them.
         trusted = _trusted() if url.startswith("https://") else None
         proxied = not is_loopback(url) and _a_proxy_is_named()
-        carrier = None if proxied else Direct(trusted, keep_alive=KEEP_ALIVE_SECONDS)
+        carrier = (
+            None
+            if proxied
+            else DirectTransport(trusted, keep_alive=KEEP_ALIVE_SECONDS, threads=concurrency)
+        )
         try:
             self._client = httpx.AsyncClient(
                 transport=carrier,
@@ -66,31 +71,26 @@ class HttpxTransport:
 
     async def send(self, call: Call) -> Reply:
         """Carry one call; TransportFailure when no whole answer comes."""
-        seen = set[str]()
-
-        async def trace(event: str, _info: dict[str, Any]) -> None:
-            seen.add(event)
-
-        started, began = False, time.monotonic()
+        progress, began = Progress(), time.monotonic()
         try:
             async with asyncio.timeout(call.deadline):
                 request = self._client.build_request(
                     call.method, call.url, headers=dict(call.headers), content=call.body
                 )
-                request.extensions["trace"] = trace
+                request.extensions |= {"progress": progress, "trace": partial(_follow, progress)}
                 response = await self._client.send(request, stream=True)
-                started = True
+                progress.phase = Phase.READING
                 try:
                     body = await _body(response, call.cap)
                 finally:
                     await response.aclose()
                 return Reply(response.status_code, _headers(response), body)
         except TimeoutError:
-            kind, cause, what = _too_late(seen)
+            kind, cause, what = _TOO_LATE[progress.phase]
             raise TransportFailure(kind, cause, f"no {what} within {call.deadline:g} s") from None
         except httpx.HTTPError as error:
             late = time.monotonic() - began > STALE_SECONDS
-            raise _failure(error, call.url, seen, started=started, late=late) from None
+            raise _failure(error, call.url, progress, late=late) from None
         except (httpx.InvalidURL, UnicodeError) as error:
             raise TransportFailure("fatal", "address", str(error)) from None
 
@@ -138,9 +138,9 @@ async def _body(response: httpx.Response, cap: int) -> bytes:
 def _part_if_more_came(response: httpx.Response) -> None:
     """Keep a connection from being used again on which more came than the answer (#21).
 
-    It would pass for the answer to the next request, with vectors of other texts. `http11.py` sees
-    to it itself; behind a proxy there is no other way than through attributes of httpx 0.28 and
-    httpcore 1, and a test holds them.
+    It would pass for the answer to the next request, with vectors of other texts. `direct_http.py`
+    checks this itself. Behind a proxy there is no other way than through private attributes of
+    httpx 0.28 and httpcore 1, which a test pins.
     """
     inner: Any = response.stream
     for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
@@ -173,17 +173,27 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _too_late(seen: set[str]) -> tuple[str, str, str]:
-    """Say how far a call had come when its time was over."""
-    if "http11.send_request_headers.started" not in seen:
-        return "not_sent", "connect", "connection"
-    if "http11.send_request_body.complete" not in seen:
-        return "not_sent", "timeout", "whole request could be sent"
-    return "ambiguous", "timeout", "whole answer"
+_TOO_LATE = {  # kind, cause, and what did not come
+    Phase.CONNECTING: ("not_sent", "connect", "connection"),
+    Phase.SENDING: ("not_sent", "timeout", "whole request could be sent"),
+    Phase.WAITING: ("ambiguous", "timeout", "whole answer"),
+    Phase.READING: ("ambiguous", "timeout", "whole answer"),
+}
+
+_PHASES = {  # what httpcore tells of a call behind a proxy
+    "http11.send_request_headers.started": Phase.SENDING,
+    "http11.send_request_body.complete": Phase.WAITING,
+}
+
+
+async def _follow(progress: Progress, event: str, _info: object) -> None:
+    progress.phase = _PHASES.get(event, progress.phase)
+    if event == "connection.connect_tcp.started":
+        progress.reused = False
 
 
 def _failure(
-    error: httpx.HTTPError, url: str, seen: set[str], *, started: bool, late: bool
+    error: httpx.HTTPError, url: str, progress: Progress, *, late: bool
 ) -> TransportFailure:
     """Say what kind of failure an exception of httpx is: sent or not, fatal or passing."""
     if found := _in_chain(error, ssl.SSLCertVerificationError):
@@ -211,13 +221,13 @@ def _failure(
         return TransportFailure("not_sent", "connect", words)
     if isinstance(error, httpx.UnsupportedProtocol):
         return TransportFailure("fatal", "address", str(error)[:300])
-    if started:
+    if progress.phase is Phase.READING:
         return TransportFailure("ambiguous", "truncated", "the answer was cut off")
     lost = isinstance(error, httpx.ReadError | httpx.WriteError)
     silent = lost or "without sending" in str(error)
-    if silent and not late and "connection.connect_tcp.started" not in seen:
+    if silent and not late and progress.reused:
         return TransportFailure("stale", "reset", "an idle connection had been closed")
-    if "http11.send_request_body.complete" not in seen:
+    if progress.phase < Phase.WAITING:
         return TransportFailure("not_sent", "reset", "the connection was lost while sending")
     return TransportFailure("ambiguous", "reset", str(error)[:300] or "connection lost")
 
