@@ -46,6 +46,18 @@ class Split(NamedTuple):
     tokens: int = 0
 
 
+class Refused(NamedTuple):
+    """The endpoint refused one input, whose row is rejected."""
+
+    reason: str
+
+
+class Held(NamedTuple):
+    """The next request waits `seconds`: for a rate limit, or after a failure."""
+
+    seconds: float
+
+
 class Note(NamedTuple):
     """Something a user should know once (a limit learned, dimensions cut here, ...)."""
 
@@ -64,7 +76,7 @@ class Progress(NamedTuple):
     retries: int
 
 
-Event = Progress | Sent | Answered | Retried | Split | Note
+Event = Progress | Sent | Answered | Retried | Split | Refused | Held | Note
 Observer = Callable[[Event], None]
 
 

@@ -411,7 +411,7 @@ def test_a_server_that_trickles_is_cut_off_at_the_deadline() -> None:
 
 def test_a_server_that_never_answers_ends_in_run_again_later() -> None:
     """#16"""
-    with serving(faults=[Fault("hang")]) as server, pytest.raises(LaterError, match="4 attempts"):
+    with serving(faults=[Fault("hang")]) as server, pytest.raises(LaterError, match="4 tries"):
         embed(server, texts=TEXTS[:1], timeout=0.1)
     assert len(server.ledger.entries) == 4
 
@@ -619,3 +619,62 @@ def test_what_may_have_been_paid_twice_is_said_with_its_tokens() -> None:
     assert ("503", False, 16) in retried
     assert any(maybe and tokens == 16 for _, maybe, tokens in retried)
     assert all(split.maybe_paid and split.tokens for split in run.of(Split))
+
+
+def test_dimensions_that_change_for_good_end_the_run() -> None:
+    """#207: two answers that agree with each other against those before; a person must look."""
+    with (
+        serving(faults=[Fault("dims", at=range(4, 99))]) as server,
+        pytest.raises(PersonError) as caught,
+    ):
+        embed(server, concurrency=1)
+    assert "dimensions, before with 32" in caught.value.what
+    assert len(server.ledger.entries) <= 5 + 1
+
+
+@pytest.mark.parametrize("known", [16, 64])
+def test_a_known_model_has_its_dimensions_or_is_refused(known: int) -> None:
+    """#208: float16 read as float32 has half of them; the vectors would look plausible."""
+    with serving() as server, pytest.raises(PersonError, match=f"m has {known} dimensions"):
+        embed(server, known_dimensions=known)
+    with serving() as server:
+        embed(server, known_dimensions=known, endpoint={"dimensions": 16}, matryoshka=True)
+        embed(server, known_dimensions=DIMENSIONS).check()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_length_that_no_model_gives_is_said_once(scale: float) -> None:
+    """#208: what is read in the wrong number format has components of absurd size."""
+    vectors = [{"index": i, "embedding": (TRUTH[i] * scale).tolist()} for i in range(8)]
+    body = orjson.dumps({"data": vectors, "model": "m"})
+    with serving(faults=[Fault("body", body=body)]) as server:
+        run = embed(server)
+    assert len([note for note in run.of(Note) if "number format" in note.text]) == 1
+
+
+def test_a_503_with_retry_after_is_a_rate_limit() -> None:
+    """#209: halving a request would not help, and costs requests."""
+    busy = Fault("status", status=503, headers={"retry-after": "0.01"}, at=[2, 3, 4, 5, 6, 7])
+    with serving(faults=[busy]) as server:
+        run = embed(server, concurrency=1)
+    run.check()
+    assert not run.of(Split)
+
+
+def test_throttling_without_limits_suggests_rpm() -> None:
+    """A limit that no header states cannot be learned well; the user may know it."""
+    busy = Fault("status", status=429, at=[2, 3, 4, 5])
+    with serving(faults=[busy]) as server:
+        run = embed(server, concurrency=1)
+    run.check()
+    assert len([note for note in run.of(Note) if "--rpm" in note.text]) == 1
+
+
+def test_a_field_that_is_refused_is_not_an_input() -> None:
+    """One row and a field of every request: the row is not to blame."""
+    refusal = b'{"error":{"message":"Unrecognized request argument supplied: input_type"}}'
+    with (
+        serving(faults=[Fault("status", status=400, body=refusal)]) as server,
+        pytest.raises(PersonError, match="input_type"),
+    ):
+        embed(server, texts=TEXTS[:1], endpoint={"extra": {"input_type": "passage"}})

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -211,7 +212,7 @@ def answer_in_two_records(
     received, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = secured.wrap_bio(received, outgoing, server_side=True)
 
-    def until_done(step: Callable[[], object]) -> object:
+    def until_done(step: Callable[[], Any]) -> Any:
         while True:
             try:
                 done = step()
@@ -224,7 +225,9 @@ def answer_in_two_records(
             received.write(guest.recv(1 << 16))
 
     until_done(lambda: tls.do_handshake() or True)
-    until_done(lambda: tls.read(1 << 16))
+    asked = b""
+    while not asked.endswith(b"{}"):
+        asked += until_done(lambda: tls.read(1 << 16))
     tls.write(answer)
     if more:
         tls.write(more)

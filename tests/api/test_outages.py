@@ -21,7 +21,7 @@ from tovec.api.errors import TransportFailure
 from tovec.api.governor import Governor
 from tovec.api.interface import Call, Reply
 from tovec.api.providers import Provider
-from tovec.errors import LaterError, PersonError
+from tovec.errors import LaterError, PersonError, TovecError
 from tovec.events import Event, Retried
 from tovec.records import Answer, Request
 
@@ -150,19 +150,56 @@ def test_an_endpoint_that_stays_broken_is_given_up_in_the_users_time(
     """#70: 900 seconds, or what --give-up-after says."""
     run = Run(between(1.0, 1e9, BROKEN), give_up_after=give_up_after)
     assert isinstance(run.error, LaterError)
-    assert "no success for too long" in run.error.what
+    assert "s without a success: HTTP 500" in run.error.what
     limit = give_up_after or 900.0
     assert limit - 60 <= run.seconds <= limit + 5
     assert run.asked(1.1, 1e9) <= 16 + 30
 
 
 def test_an_endpoint_that_only_throttles_is_given_up() -> None:
-    """#94: fewer than 60 requests in a quarter of an hour."""
+    """#94: fewer than 60 requests in a quarter of an hour; a few if it never did anything else."""
     slow = Reply(429, {}, b'{"error":{"message":"slow down","code":"rate_limit_exceeded"}}')
-    run = Run(lambda _now, _number: slow)
+    run = Run(lambda now, _number: slow if now > 1 else None)
     assert isinstance(run.error, LaterError)
     assert 600 <= run.seconds <= 960
-    assert len(run.network.times) < 60
+    assert len([sent for sent in run.network.times if sent > 1]) < 60
+    run = Run(lambda _now, _number: slow)
+    assert isinstance(run.error, LaterError)
+    assert 60 <= run.seconds <= 300
+    assert len(run.network.times) < 30
+
+
+SILENT = TransportFailure("ambiguous", "timeout", "no whole answer within 30 s")
+STRANGE = Reply(200, {}, b'{"embeddings":[[1.0]]}')
+UNAVAILABLE = Reply(503, {}, b"")
+
+
+@pytest.mark.parametrize("requests", [1, 12, 300])
+@pytest.mark.parametrize(
+    ("always", "tries", "seconds", "error"),
+    [
+        (REFUSED, 3, 10, LaterError),
+        (SILENT, 4, 60, LaterError),
+        (BROKEN, 5, 60, LaterError),
+        (UNAVAILABLE, 8, 90, LaterError),
+        (STRANGE, 3, 10, PersonError),
+    ],
+    ids=["refused", "silent", "500", "503", "shape"],
+)
+@pytest.mark.parametrize("give_up_after", [None, 900.0, 5.0])
+def test_what_has_never_worked_is_given_up_after_a_few_tries_in_all(
+    always: Reply | TransportFailure,
+    tries: int,
+    seconds: float,
+    error: type[TovecError],
+    requests: int,
+    give_up_after: float | None,
+) -> None:
+    """#205: tries are counted for the run, so that many requests do not wait for each other."""
+    run = Run(lambda _now, _number: always, requests=requests, give_up_after=give_up_after)
+    assert isinstance(run.error, error), run.error
+    assert run.seconds <= seconds
+    assert len(run.network.times) <= 8 + tries  # the first burst, then one at a time
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ governor's. Follows the retry policy of the reliability notes, section (c).
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,6 +21,7 @@ from tovec.api.errors import (
     AMBIGUOUS,
     BAD_ANSWER,
     FOREIGN,
+    THROTTLE,
     Action,
     BadAnswer,
     Refusal,
@@ -33,10 +35,12 @@ from tovec.api.governor import MAYBE_PAID, Governor, Ticket
 from tovec.api.interface import Call, Reply, Transport
 from tovec.api.keys import Secret
 from tovec.errors import LaterError, PersonError
-from tovec.events import Answered, Note, Observer, Retried, Sent, Split, ignore
-from tovec.records import Answer, Inputs, Limits, Request, Usage
+from tovec.events import Answered, Held, Note, Observer, Refused, Retried, Sent, Split, ignore
+from tovec.records import Answer, Inputs, Limits, Request, Usage, count_phrase
 
-START_ATTEMPTS = 3  # connections tried before anything has worked
+START_ATTEMPTS = 3  # tries of the whole run to connect, before anything has worked ...
+START_THROTTLES = 8  # ... and to find room, where every request is answered with 429
+SILENT_THROTTLES = 3  # after so many 429s without rate-limit headers, --rpm is suggested
 FIRST_REFUSED = 3  # refused before any success: it is the settings, not the inputs
 MOST_SPLITS = 200  # to find single bad inputs, or a twentieth of all requests
 MOST_KNOWN = 100  # kinds of failures that are remembered as passing
@@ -44,7 +48,10 @@ KEY_SECONDS = 5.0  # until a key is known to all of an endpoint's machines
 FIRST_CAP = 64 << 20  # bytes of an answer, while the vectors' dimensions are not known ...
 FIRST_WIDTH = 4096  # ... or as many as this takes
 LONGEST = 600.0  # seconds for one attempt
-
+MIN_LENGTH, MAX_LENGTH = 1e-3, 1e3  # of a vector: outside, it was read in the wrong format
+UNKNOWN_FIELD = re.compile(
+    r"unknown|unrecogni[sz]ed|unexpected|unsupported|not (permitted|allowed)|extra"
+)
 
 Keep = Callable[[Request, Answer], Awaitable[None]]
 """Stores an answer, or a part of one; its request's place is free when this has returned."""
@@ -100,7 +107,8 @@ class Client:
 
     `limits` is what the endpoint is known to take in one request; it shrinks when a refusal
     teaches so. `matryoshka` says that the model's vectors may be cut here if the endpoint
-    does not. `keep` stores each answer, or each part of one that came in parts.
+    does not; `known_dimensions` is what the model is known to give when none are asked for.
+    `keep` stores each answer, or each part of one that came in parts.
     """
 
     def __init__(
@@ -114,6 +122,7 @@ class Client:
         timeout: float | None = None,
         max_retries: int | None = None,
         matryoshka: bool = False,
+        known_dimensions: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
@@ -128,6 +137,8 @@ class Client:
         self._timeout = timeout
         self._max_retries = max_retries
         self._matryoshka = matryoshka
+        self._known_dimensions = known_dimensions if endpoint.dimensions is None else None
+        governor.on_hold = lambda seconds: observer(Held(seconds))
         self._clock = clock
         self._latency = 0.0
         self._successes = 0
@@ -135,7 +146,9 @@ class Client:
         self._good: str | list[int] | None = None  # an input that has had its vector
         self._splits = 0
         self._hopeless = 0
+        self._throttles = 0
         self._width = 0  # dimensions as they are received
+        self._other_dimensions: int | None = None  # of the last answer that contradicted others
         self._doubles = False  # whether base64 holds float64 (fault 44)
         self._noted: set[str] = set()
         self._passing: set[object] = set()  # failures after which trying again has helped
@@ -204,6 +217,7 @@ class Client:
         except _Refused as refused:
             self._take_to_heart(request, refused)
             if len(request) == 1:
+                self._observe(Refused(refused.reason))
                 return await self._kept(request, self._refused_alone(refused.reason))
             self._observe(Split(len(request), refused.cause, refused.maybe_paid, request.tokens))
             return await self._in_parts(request)
@@ -361,13 +375,38 @@ class Client:
             raise PersonError(
                 f"the model has {found} dimensions, not {wanted}", where=shown(self.endpoint.url)
             )
+        if self._known_dimensions not in (None, found):
+            raise PersonError(
+                f"{self.endpoint.model} has {self._known_dimensions} dimensions, the endpoint's "
+                f"vectors have {found}",
+                where=shown(self.endpoint.url),
+                hint="another model or number format? --encoding-format float shows the numbers",
+            )
         if self.dimensions is None:
             self.dimensions = vectors.shape[1]
         if self.dimensions != vectors.shape[1]:
-            raise BadAnswer(
-                f"an answer has {vectors.shape[1]} dimensions, those before had {self.dimensions}"
+            if vectors.shape[1] != self._other_dimensions:  # once may be a mix-up in between
+                self._other_dimensions = vectors.shape[1]
+                raise BadAnswer(
+                    f"an answer has {vectors.shape[1]} dimensions, before {self.dimensions}"
+                )
+            raise PersonError(
+                f"the endpoint answers with {vectors.shape[1]} dimensions, "
+                f"before with {self.dimensions}",
+                where=shown(self.endpoint.url),
+                hint="vectors of two models must not mix; name a fixed version with -m",
             )
+        self._check_length(vectors[0])
         return vectors
+
+    def _check_length(self, vector: NDArray[np.float32]) -> None:
+        """Warn once about a vector that no model gives: numbers read in another format."""
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        if not MIN_LENGTH <= length <= MAX_LENGTH:
+            self._note(
+                f"a vector has the length {length:.3g}, which no known model gives: is it in "
+                "another number format? --encoding-format float asks for plain numbers"
+            )
 
     def _same_model(self, model: str) -> None:
         self.model = self.model or model or None
@@ -398,6 +437,8 @@ class Client:
         refusal = self._refusal(reply)
         asked = headers.retry_after(reply.headers, time.time())
         rule = refusal.rule
+        if refusal.status == 503 and asked is not None:
+            rule = THROTTLE  # no input is to blame: the endpoint says when it has room again
         if refusal.status in (401, 403):
             if not self._successes:
                 raise self._person(refusal)
@@ -434,9 +475,17 @@ class Client:
             raise self._later(f"the endpoint asks to wait {asked:,.0f} s, until {when}: {refusal}")
         seen = headers.rates(reply.headers, time.time())
         delay = self._governor.throttled(ticket, seen, asked)
-        if self._governor.exhausted() or self._out_of_retries(attempts):
-            raise self._later(f"throttled for too long: {refusal}")
-        self._retried("429", str(refusal), delay, request, attempts)
+        self._throttles += 1
+        if asked is None and not any(seen) and self._throttles >= SILENT_THROTTLES:
+            self._note(
+                "the endpoint refuses requests with 429 and does not say its limits; --rpm and "
+                "--tpm keep below them"
+            )
+        if self._never_worked(START_THROTTLES) or self._out_of_retries(attempts):
+            raise self._later(f"every request is throttled: {refusal}")
+        if self._governor.exhausted():
+            raise self._later(self._gave_up(str(refusal)))
+        self._retried(str(refusal.status), str(refusal), delay, request, attempts)
         return 0.0  # the governor makes it wait, with all others
 
     async def _after_failure(
@@ -451,8 +500,11 @@ class Client:
             return 0.0
         if failure.kind == "not_sent":
             self._governor.failed(ticket, cost=0, overload=failure.cause == "files")
-            early = self._successes == 0 and attempts.sent >= START_ATTEMPTS
-            if early or self._governor.exhausted() or self._out_of_retries(attempts):
+            if (
+                self._never_worked(START_ATTEMPTS)
+                or self._governor.exhausted()
+                or self._out_of_retries(attempts)
+            ):
                 raise self._gone(failure)
             delay = self._governor.backoff(attempts.sent, base=0.25, cap=15.0)
             self._retried(failure.cause, detail, delay, request, attempts)
@@ -467,7 +519,8 @@ class Client:
         self, bad: BadAnswer, request: Request, ticket: Ticket, attempts: _Attempts
     ) -> float:
         self._governor.failed(ticket, cost=MAYBE_PAID)
-        rule = FOREIGN if bad.foreign else BAD_ANSWER
+        foreign = bad.foreign or (bad.shape and not self._successes)
+        rule = FOREIGN if foreign else BAD_ANSWER
         return await self._again(request, attempts, rule, "bad answer", str(bad), "bad answer")
 
     async def _again(
@@ -490,9 +543,13 @@ class Client:
         same = attempts.equal(fingerprint) >= enough and len(request) > 1
         if asked is not None and asked > self._governor.longest_wait:
             raise self._later(f"the endpoint asks to wait {asked:,.0f} s: {detail}")
+        last = attempts.spent >= rule.attempts or self._never_worked(
+            max(rule.attempts, START_ATTEMPTS)
+        )
         if self._governor.exhausted():
-            raise self._later(f"no success for too long: {detail}")
-        last = attempts.spent >= rule.attempts
+            if rule.then is Action.PERSON:
+                self._give_up(attempts, rule, cause, detail, refusal)
+            raise self._later(self._gave_up(detail))
         if (same or last) and rule.then is Action.LATER and self._good is not None:
             # Some servers fail on one bad text, always (faults 69 and 76); others are down.
             if moving or await self._alive():
@@ -515,6 +572,7 @@ class Client:
         *,
         maybe_paid: bool = False,
     ) -> None:
+        delay = max(delay, self._governor.pause)
         self._observe(Retried(cause, detail, delay, attempts.sent, maybe_paid, request.tokens))
 
     def _give_up(
@@ -535,7 +593,15 @@ class Client:
             )
         if rule.then is Action.ISOLATE:
             raise _Refused(detail, cause, maybe_paid=rule.maybe_paid)
-        raise self._later(f"given up after {attempts.sent} attempts: {detail}")
+        tries = count_phrase(max(attempts.sent, self._governor.tries), "try", "tries")
+        raise self._later(f"gave up after {tries}: {detail}")
+
+    def _gave_up(self, detail: str) -> str:
+        return f"gave up after {self._governor.failing_seconds:,.0f} s without a success: {detail}"
+
+    def _never_worked(self, tries: int) -> bool:
+        """Return whether nothing has ever succeeded, in so many tries of the whole run."""
+        return not self._successes and self._governor.tries >= tries
 
     async def _alive(self) -> bool:
         """Ask again for an input that has had its vector: what fails is then the other request."""
@@ -579,6 +645,12 @@ class Client:
         """Raise where the refusal names a field of every request: no input is to blame."""
         ours = {"model", "user", *self.endpoint.extra}
         if refusal.param.removeprefix("body.") in ours:
+            raise self._person(refusal)
+        words = refusal.message.lower()
+        named = any(
+            re.search(rf"\b{re.escape(name.lower())}\b", words) for name in self.endpoint.extra
+        )
+        if named and UNKNOWN_FIELD.search(words):
             raise self._person(refusal)
 
     # Parts ------------------------------------------------------------------------------------
@@ -635,7 +707,9 @@ class Client:
 
     def _later(self, what: str) -> LaterError:
         return LaterError(
-            what, where=shown(self.endpoint.url), hint="run the same command again later"
+            what,
+            where=shown(self.endpoint.url),
+            hint="run the same command again later; `tovec config check` tries the endpoint",
         )
 
     def _gone(self, failure: TransportFailure) -> LaterError | PersonError:
@@ -645,7 +719,7 @@ class Client:
         return LaterError(
             f"the endpoint cannot be reached: {detail}",
             where=where,
-            hint="check the address and the network, then run the same command again",
+            hint="`tovec config check` tries it step by step; then run the same command again",
         )
 
     def _blotted(self, text: str) -> str:

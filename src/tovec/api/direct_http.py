@@ -150,9 +150,12 @@ class _Connection:
     def secure(self, trusted: ssl.SSLContext) -> None:
         """Begin TLS, and check the server's certificate. Raises ssl.SSLError and OSError."""
         try:
+            self._socket.getpeername()  # raises after a reset; wrap_socket would leak the socket
             self._socket = secured = trusted.wrap_socket(
                 self._socket, server_hostname=self.origin[1], do_handshake_on_connect=False
             )
+            if self._closing:  # while the socket was being wrapped: nothing would wake this thread
+                raise ConnectionAbortedError("closed")
             secured.do_handshake()
             self._reader = _Reader(socket.SocketIO(secured, "r"), BUFFER_BYTES)
         except BaseException:

@@ -40,12 +40,14 @@ class TransportFailure(Exception):  # noqa: N818 - it is not an error of the pro
 class BadAnswer(Exception):  # noqa: N818 - the same
     """An answer under status 200 that cannot be right: it is never turned into vectors.
 
-    `foreign`: it is not even an endpoint that answers, such as a proxy's login page.
+    `foreign`: it does not come from an endpoint at all, such as a proxy's login page. `shape`: it
+    does not have the form of an embeddings response, whatever the inputs.
     """
 
-    def __init__(self, what: str, *, foreign: bool = False) -> None:
+    def __init__(self, what: str, *, foreign: bool = False, shape: bool = False) -> None:
         super().__init__(what)
         self.foreign = foreign
+        self.shape = shape
 
 
 class Action(Enum):
@@ -95,7 +97,7 @@ BAD_ANSWER = Rule(Action.RETRY, 2, Action.ISOLATE, maybe_paid=True)
 FOREIGN = Rule(Action.RETRY, 2, Action.PERSON, maybe_paid=True)
 
 _PERSON, _ISOLATE, _SMALLER = Rule(Action.PERSON), Rule(Action.ISOLATE), Rule(Action.SMALLER)
-_THROTTLE = Rule(Action.THROTTLE)
+THROTTLE = Rule(Action.THROTTLE)
 _UNAVAILABLE = Rule(Action.RETRY, 8)
 _BROKEN = Rule(Action.RETRY, 5, maybe_paid=True)
 _ORIGIN_TLS = Rule(Action.RETRY, 2, Action.PERSON)
@@ -112,7 +114,7 @@ _RULES = {
     422: _ISOLATE,
     424: Rule(Action.RETRY, 2, Action.ISOLATE),
     425: Rule(Action.RETRY, 4),
-    429: _THROTTLE,
+    429: THROTTLE,
 }
 _BILLING = {
     "insufficient_quota",
@@ -217,9 +219,9 @@ def _rule(refusal: Refusal) -> Rule:
         return _PERSON
     if status == 429 and (found := _OVER.search(words)):
         limit, asked = (int(number.replace(",", "")) for number in found.groups())
-        return _SMALLER if asked > limit else _THROTTLE
+        return _SMALLER if asked > limit else THROTTLE
     if status in (400, 404) and _RATE.search(words):
-        return _THROTTLE
+        return THROTTLE
     if status in (400, 422) and _SIZE.search(words):
         return _SMALLER
     if status in (400, 422) and (refusal.code in _OURS or refusal.param == "model"):

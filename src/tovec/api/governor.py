@@ -37,6 +37,9 @@ GIVE_UP_AFTER = 900.0  # seconds of trouble without any success
 MAX_WAIT = 600.0  # seconds an endpoint may ask for; more is "run again later"
 GROWTH = 0.5  # requests more under way a second, at most, once the endpoint has objected
 SLOW = 2.0  # seconds: an answer faster than this is no sign of a queue at the endpoint
+START_SECONDS = 0.5  # the pause after the first failure while nothing has ever succeeded ...
+START_CAP = 30.0  # ... doubles with each try, up to this
+HOLD_SECONDS = 1.0  # a request held back for longer than this is reported
 FOREVER = float("inf")
 
 
@@ -64,6 +67,12 @@ class Governor:
     ) -> None:
         self.concurrency = concurrency
         self.under_way = 0
+        self.tries = (
+            0  # of the run, while nothing has ever succeeded: failures of one burst are one
+        )
+        self.on_hold: Callable[[float], None] = lambda _seconds: None
+        self._proven = False  # whether anything has ever succeeded
+        self._last_try = -FOREVER
         self._clock = clock
         self._random = randomness
         self._own_requests, self._own_tokens = OwnRate(rpm), OwnRate(tpm)
@@ -118,6 +127,8 @@ class Governor:
                 async with self._turn:  # a Lock is first come, first served
                     while (wait := self._wait(tokens)) > 0:
                         self._changed.clear()
+                        if HOLD_SECONDS < wait < FOREVER:
+                            self.on_hold(wait)
                         try:
                             async with asyncio.timeout(None if wait == FOREVER else wait + 0.001):
                                 await self._changed.wait()
@@ -211,6 +222,7 @@ class Governor:
 
     def recovered(self) -> None:
         """Take the endpoint for well again: it has answered."""
+        self._proven = True
         if self._opened is not None:
             self._opened, self._doubling = None, True
             self._limit = min(2.0, float(self.concurrency))
@@ -253,6 +265,7 @@ class Governor:
         now = self._clock()
         self._trouble = now if self._trouble is None else self._trouble
         self._spend(1)
+        self._count_try(ticket, now)
         if ticket.at > self._throttled_at:  # not one more answer to the same burst
             self._throttles += 1
             self._throttled_at = now
@@ -271,12 +284,21 @@ class Governor:
         return delay
 
     def failed(self, ticket: Ticket, *, cost: float, overload: bool = False) -> None:
-        """Count a failure; after CIRCUIT of them in a row only one request at a time probes."""
+        """Count a failure; after CIRCUIT of them in a row only one request at a time probes.
+
+        While nothing has ever succeeded, the first failure is enough.
+        """
         now = self._clock()
         self._trouble = now if self._trouble is None else self._trouble
         self._spend(cost)
         if overload:
             self._cut(now)
+        if not self._proven:
+            self._count_try(ticket, now)
+            delay = self.backoff(self.tries, base=START_SECONDS, cap=START_CAP)
+            self._opened, self._limit = now, 1.0
+            self._not_before = max(self._not_before, now + delay)
+            return
         if self._opened is not None and ticket.at <= self._opened:
             return  # it left before the circuit opened, and says nothing new
         self._failures += 1
@@ -285,6 +307,21 @@ class Governor:
             delay = PROBE_DELAYS[late] * (1 + self._random() / 10)
             self._opened, self._limit = now, 1.0
             self._not_before = max(self._not_before, now + delay)
+
+    def _count_try(self, ticket: Ticket, now: float) -> None:
+        if not self._proven and ticket.at > self._last_try:
+            self.tries += 1
+            self._last_try = now
+
+    @property
+    def pause(self) -> float:
+        """Return the seconds for which every request is held back after a failure or a 429."""
+        return max(0.0, self._not_before - self._clock())
+
+    @property
+    def failing_seconds(self) -> float:
+        """Return for how long nothing has succeeded."""
+        return 0.0 if self._trouble is None else self._clock() - self._trouble
 
     def backoff(
         self, attempt: int, *, base: float, cap: float, floor: float | None = None

@@ -46,16 +46,18 @@ def decode(body: bytes | bytearray, count: int) -> Decoded:
     except ValueError:
         if body.lstrip()[:1] == b"<":
             raise BadAnswer("the answer is an HTML page", foreign=True) from None
-        raise BadAnswer("the answer is not JSON, or cut short") from None
+        raise BadAnswer("the answer is not JSON, or cut short", shape=True) from None
     if not isinstance(answer, dict):
-        raise BadAnswer("the answer is not a JSON object")
+        raise BadAnswer("the answer is not a JSON object", shape=True)
     data = answer.get("data")
     if not isinstance(data, list):
-        raise BadAnswer("the answer has no list `data`")
+        raise BadAnswer(
+            'the server\'s reply is not an embeddings response (no "data" list)', shape=True
+        )
     if len(data) != count:
         raise BadAnswer(f"the answer has {len(data)} embeddings for {count} inputs")
     if not all(isinstance(item, dict) for item in data):
-        raise BadAnswer("an item of `data` is not an object")
+        raise BadAnswer("an item of `data` is not an object", shape=True)
     vectors = _vectors([item.get("embedding") for item in data])
     order = _order(data)
     if order is not None:

@@ -95,11 +95,8 @@ def batch(
 
         _table(plan(work, reporter.event, reporter.hide))
         return
-    watch = Watch(reporter, display(one_of("--progress", job.progress, KINDS), reporter))
-    try:
+    with Watch(reporter, display(one_of("--progress", job.progress, KINDS), reporter)) as watch:
         done = jobs.run(work, watch, reporter.hide)
-    finally:
-        watch.clear()
     reporter.say("info" if common.quiet else "summary", _summary(done, work), **done.as_json())
     if done.rejected:
         where = work.rejects_path

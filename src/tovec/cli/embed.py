@@ -18,6 +18,7 @@ from tovec.cli.options import (
     one_of,
     read_options,
 )
+from tovec.cli.progress import Watch, stream_display
 from tovec.cli.reporting import Reporter
 from tovec.cli.terminal import TableWriter, is_terminal
 from tovec.cli.threads import load_numpy
@@ -79,8 +80,9 @@ def embed(
         force=output.force,
     )
     shown = output.output is None and output.format is None and is_terminal()
-    done = job.run(
-        work, reporter.event, reporter.hide, (lambda: TableWriter(sys.stdout)) if shown else None
-    )
+    view = (lambda: TableWriter(sys.stdout)) if shown else None
+    to_file = output.output not in (None, "-")
+    with Watch(reporter, stream_display(reporter, to_file=to_file)) as watch:
+        done = job.run(work, watch, reporter.hide, view)
     if done.rejected:
         raise typer.Exit(3)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
-from tovec.cli.terminal import encodable, safe
+from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import TovecError
-from tovec.events import Answered, Event, Note, Retried, Sent, Split
+from tovec.events import Answered, Event, Held, Note, Refused, Retried, Sent, Split
 
 LEVELS = {"error": -1, "warning": 0, "summary": 0, "progress": 0, "info": 1, "debug": 2}
 _PLAIN = ("error", "summary", "progress")  # their lines begin with the program's name alone
 
 
 class Reporter:
-    """Writes messages to stderr, as text or as one JSON object a line.
+    """Writes messages to stderr, as text or as one JSON object per line.
 
+    Every message has its time (UTC, RFC 3339), except as text on a terminal.
     `hide` is told each secret: whatever is said afterwards, in an error of a library or in a
     traceback, comes out with it blotted.
     """
@@ -40,10 +42,12 @@ class Reporter:
         if LEVELS[level] > self.verbosity:
             return
         if self.json:
-            self._write(_json_line({"level": level, "message": message, **fields}))
+            entry = {"time": _now(), "level": level, "message": message, **fields}
+            self._write(_json_line(entry))
             return
         lead = "tovec: " if level in _PLAIN else f"tovec: {level}: "
-        self._write(lead + safe(message, 2_000))
+        at = "" if sys.stderr is None or is_terminal(sys.stderr) else f"{_now()} "
+        self._write(at + lead + safe(message, 2_000))
 
     def error(self, error: TovecError) -> None:
         """Say what happened, where, and what to do next."""
@@ -81,6 +85,10 @@ class Reporter:
                 )
             case Split(items, cause, _, _):
                 self.say("info", f"{cause}: a request of {items} inputs is sent in halves")
+            case Refused(reason):
+                self.say("info", f"one input is refused: {reason}")
+            case Held(seconds):
+                self.say("debug", f"the next request waits {seconds:.1f} s")
             case Sent(items, tokens, attempt):
                 self.say("debug", f"sent {items} inputs, about {tokens} tokens (attempt {attempt})")
             case Answered(items, tokens, seconds, request_id):
@@ -113,6 +121,10 @@ class Reporter:
         except OSError:
             # Nobody reads stderr any more (closed, or its disk is full): the work goes on.
             return
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _json_line(fields: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +18,9 @@ from tovec.cli.options import (
     one_of,
     read_options,
 )
+from tovec.cli.progress import Watch, stream_display
 from tovec.cli.reporting import Reporter
-from tovec.cli.results import FORMATS, Results, as_json, put, tsv
+from tovec.cli.results import FORMATS, Results, Row, as_json, put, tsv
 from tovec.cli.terminal import is_terminal
 from tovec.cli.threads import load_numpy
 from tovec.errors import UsageError
@@ -270,7 +272,8 @@ def similarity(
             raise UsageError("--label-each gives every row: -k and --like do not go with it")
         _search(work, reporter, common, format, mode, clusters, picture)
     elif work.texts or work.paths:
-        matrix = job.compare(work, reporter.event, reporter.hide)
+        with Watch(reporter, stream_display(reporter, to_file=False)) as watch:
+            matrix = job.compare(work, watch, reporter.hide)
         if not common.quiet:
             _show_matrix(matrix, format)
         if picture is not None:
@@ -280,7 +283,8 @@ def similarity(
         results = (
             Results(format, quiet=common.quiet) if format else _Numbers("score", quiet=common.quiet)
         )
-        outcome = job.compare_lines(work, reporter.event, reporter.hide, results)
+        with Watch(reporter, stream_display(reporter, to_file=False)) as watch:
+            outcome = job.compare_lines(work, watch, reporter.hide, results)
         results.finish()
         _answer(work, outcome)
     else:
@@ -357,7 +361,13 @@ def _search(
         single = lean and len(work.texts) + len(work.like) == 1 and not work.paths
         drop = ("query",) if single else ()
         results = Results(form, quiet=common.quiet, only=only, drop=drop)
-    outcome = runs[mode](work, reporter.event, reporter.hide, results)
+    with Watch(reporter, stream_display(reporter, to_file=True)) as watch:
+
+        def show(rows: Sequence[Row]) -> None:
+            watch.clear()
+            results(rows)
+
+        outcome = runs[mode](work, watch, reporter.hide, show)
     results.finish()
     _answer(work, outcome)
 

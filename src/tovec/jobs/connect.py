@@ -107,6 +107,7 @@ def connect(
         timeout=settings.timeout,
         max_retries=settings.max_retries,
         matryoshka=bool(model.matryoshka),
+        known_dimensions=model.dimensions if provider.name in model.providers else None,
     )
     return Connection(client, model, provider, concurrency, key is not None)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tovec import formats
-from tovec.events import Note, Observer
+from tovec.events import Note, Observer, Progress
 from tovec.formats.interface import ReadOptions, Sink, WriteOptions, Writer
 from tovec.jobs import stream
 from tovec.jobs.assembly import Finished, Prepared
@@ -69,7 +69,7 @@ def run(
         else:
             meta = connection.meta(work.dtype)
             writer = formats.writer(format_name, sink, meta, work.write)
-        _stream(work, connection, preparation, writer, sink)
+        _stream(work, connection, preparation, writer, sink, observer)
         writer.finish()
         stored.commit()
     except BaseException:
@@ -83,13 +83,19 @@ def run(
 
 
 def _stream(
-    work: Embed, connection: Connection, preparation: Preparation, writer: Writer, sink: Sink
+    work: Embed,
+    connection: Connection,
+    preparation: Preparation,
+    writer: Writer,
+    sink: Sink,
+    observer: Observer,
 ) -> None:
     blocks = _blocks(work)
     client = connection.client
     packer = Packer(lambda: client.limits)
     written = False
     nothing: Rows | None = None  # rows of the input's kind, none of them
+    rows = 0
 
     def prepare(block: Block) -> Prepared:
         nonlocal nothing
@@ -100,9 +106,12 @@ def _stream(
     def write(finished: Finished) -> None:
         for source, line, reason in finished.refused:
             preparation.reject(Problem(source, line, -1, reason, "refused"))
-        nonlocal written
+        nonlocal written, rows
         written = True
         writer.write(finished.rows, finished.extra, finished.vectors)
+        rows += len(finished.rows)
+        if sink.seekable:
+            observer(Progress("writing", rows, None, 0, None, 0))
         if not sink.seekable:
             sink.file.flush()  # what is answered is seen at once, as under `tail -f`
 
