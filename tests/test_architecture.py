@@ -8,7 +8,7 @@ import pytest
 import tovec
 
 ROOT = Path(tovec.__file__).parent
-SHARED = {"errors", "records", "events", "settings"}
+SHARED = {"errors", "records", "events", "settings", "wording"}
 BELOW = {
     "cli": {"jobs", "api", "formats", "store", "local", "text"},
     "jobs": {"api", "formats", "store", "local", "text"},

@@ -116,7 +116,7 @@ def _shell(script: str, folder: Path, place: str) -> str:
         check=False,
     )
     assert done.returncode == 0 or "|| " in script, f"{place}: {script}\n{done.stdout}"
-    return done.stdout
+    return re.sub(r"^\S+Z (?=tovec: )", "", done.stdout, flags=re.M)  # as a terminal shows it
 
 
 def answered(page: Path, folder: Path, skipped: Callable[[Block, str], None]) -> str:

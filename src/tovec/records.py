@@ -137,8 +137,3 @@ class Answer(NamedTuple):
 def as_text(path: str | os.PathLike[str]) -> str:
     """Give a path as text that can be written down: bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def count_phrase(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: "1 row", "1,024 rows"; `plural` where it is not noun + s."""
-    return f"1 {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"

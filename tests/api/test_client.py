@@ -640,6 +640,8 @@ def test_a_known_model_has_its_dimensions_or_is_refused(known: int) -> None:
     with serving() as server:
         embed(server, known_dimensions=known, endpoint={"dimensions": 16}, matryoshka=True)
         embed(server, known_dimensions=DIMENSIONS).check()
+        run = embed(server, known_dimensions=known, dimensions_are_sure=False)
+    assert len([note for note in run.of(Note) if f"m has {known} dimensions" in note.text]) == 1
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])

@@ -272,7 +272,7 @@ def _observe(
         for path in sorted(place.rglob("*"))
         if path.is_file()
     }
-    said = re.sub(rb"[0-9.]+ s\b|[0-9]+:[0-9]+", b"", done.err)
+    said = re.sub(rb"^\S+Z |[0-9.]+ s\b|[0-9]+:[0-9]+", b"", done.err, flags=re.M)
     return done.code, done.out, said, files
 
 

@@ -36,7 +36,8 @@ from tovec.api.interface import Call, Reply, Transport
 from tovec.api.keys import Secret
 from tovec.errors import LaterError, PersonError
 from tovec.events import Answered, Held, Note, Observer, Refused, Retried, Sent, Split, ignore
-from tovec.records import Answer, Inputs, Limits, Request, Usage, count_phrase
+from tovec.records import Answer, Inputs, Limits, Request, Usage
+from tovec.wording import count_phrase
 
 START_ATTEMPTS = 3  # tries of the whole run to connect, before anything has worked ...
 START_THROTTLES = 8  # ... and to find room, where every request is answered with 429
@@ -107,7 +108,9 @@ class Client:
 
     `limits` is what the endpoint is known to take in one request; it shrinks when a refusal
     teaches so. `matryoshka` says that the model's vectors may be cut here if the endpoint
-    does not; `known_dimensions` is what the model is known to give when none are asked for.
+    does not; `known_dimensions` is what the model is known to give when none are asked
+    for: others are an error, or a warning where `dimensions_are_sure` is off (an address that may
+    only claim the model's name).
     `keep` stores each answer, or each part of one that came in parts.
     """
 
@@ -123,6 +126,7 @@ class Client:
         max_retries: int | None = None,
         matryoshka: bool = False,
         known_dimensions: int | None = None,
+        dimensions_are_sure: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
@@ -138,6 +142,7 @@ class Client:
         self._max_retries = max_retries
         self._matryoshka = matryoshka
         self._known_dimensions = known_dimensions if endpoint.dimensions is None else None
+        self._dimensions_are_sure = dimensions_are_sure
         governor.on_hold = lambda seconds: observer(Held(seconds))
         self._clock = clock
         self._latency = 0.0
@@ -376,12 +381,13 @@ class Client:
                 f"the model has {found} dimensions, not {wanted}", where=shown(self.endpoint.url)
             )
         if self._known_dimensions not in (None, found):
-            raise PersonError(
-                f"{self.endpoint.model} has {self._known_dimensions} dimensions, the endpoint's "
-                f"vectors have {found}",
-                where=shown(self.endpoint.url),
-                hint="another model or number format? --encoding-format float shows the numbers",
+            what = f"{self.endpoint.model} has {self._known_dimensions} dimensions, not {found}"
+            advice = (
+                "another model or number format? --encoding-format float asks for plain numbers"
             )
+            if self._dimensions_are_sure:
+                raise PersonError(what, where=shown(self.endpoint.url), hint=advice)
+            self._note(f"{what}: {advice}")
         if self.dimensions is None:
             self.dimensions = vectors.shape[1]
         if self.dimensions != vectors.shape[1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import threading
@@ -14,7 +15,7 @@ from tovec.cli.reporting import Reporter
 from tovec.cli.terminal import is_terminal, safe
 from tovec.cli.waiting import WAIT_SECONDS, Waiting
 from tovec.events import Event, Progress, Sent
-from tovec.records import count_phrase
+from tovec.wording import count_phrase
 
 KINDS = ("auto", "bar", "lines", "none")
 LINE_SECONDS = 60.0
@@ -79,7 +80,8 @@ class Watch:
             self._reporter.event(event)
             if isinstance(event, Sent) and self._ticker is None and self._display is not None:
                 self._ticker = threading.Thread(target=self._tick, daemon=True)
-                self._ticker.start()
+                with contextlib.suppress(RuntimeError):  # no more threads: the work goes on
+                    self._ticker.start()
 
     def tick(self) -> None:
         """Show what is being waited for."""

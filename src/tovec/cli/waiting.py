@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from tovec.events import Answered, Event, Held, Refused, Retried, Sent, Split
-from tovec.records import count_phrase
+from tovec.wording import count_phrase
 
 WAIT_SECONDS = 5.0  # a wait shorter than this is not worth a word
 MAX_CAUSE = 160  # characters of the reason for a failure

@@ -108,6 +108,8 @@ def connect(
         max_retries=settings.max_retries,
         matryoshka=bool(model.matryoshka),
         known_dimensions=model.dimensions if provider.name in model.providers else None,
+        dimensions_are_sure=address is None
+        and "base_url" not in settings.providers.get(provider.name, {}),
     )
     return Connection(client, model, provider, concurrency, key is not None)
 
