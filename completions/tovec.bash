@@ -34,7 +34,7 @@ _tovec() {
             ;;
         batch)
             kind=files
-            options='--dry-run --status -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='--dry-run --status --repair -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         similarity)
             kind=free

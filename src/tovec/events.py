@@ -62,7 +62,7 @@ class Note(NamedTuple):
     """Something a user should know once (a limit learned, dimensions cut here, ...)."""
 
     text: str
-    level: str = "warning"  # "warning" | "info" | "debug"
+    level: str = "warning"  # "warning" | "summary" | "info" | "debug"
 
 
 class Progress(NamedTuple):

@@ -154,6 +154,7 @@ SINGLE: dict[str, dict[str, Single]] = {
         "--dtype": (BATCH, ("--dtype", "float16")),
         "--dry-run": (BATCH, ("--dry-run",)),
         "--status": ((*BATCH, "--keep-job"), ("--status",)),
+        "--repair": (BATCH, ("--repair",)),
         "--job-dir": ((*BATCH, "--keep-job"), ("--job-dir", "job.tovec")),
         "--keep-job": (BATCH, ("--keep-job",)),
         "--max-cost": (("batch", *ASK, ROW, "-o", "out.jsonl"), ("--max-cost", "1")),

@@ -264,7 +264,7 @@ def test_a_damaged_log_is_named_with_its_place_and_left_as_it_is(kept: Job) -> N
     kept.log.write_bytes(damaged)
     kept.out.unlink()
     done = kept.run("--keep-job")
-    failed(done, 8, "the job's log is damaged", "byte ", "keep the directory")
+    failed(done, 8, "the job's log is damaged", "byte ", "--repair")
     assert kept.log.read_bytes() == damaged
 
 

@@ -293,6 +293,13 @@ class SimulatedFileSystem:
             held.sync()
         self.close(number)
 
+    def spoil(self, path: str, at: int) -> None:
+        """Flip a bit on the disk, behind the process's back."""
+        inode = self._named(path)
+        assert isinstance(inode, _Inode)
+        inode.data[at] ^= 1
+        inode.durable = bytes(inode.data)
+
     def _directory(self, path: str) -> _Directory:
         held = self._named(path)
         if not isinstance(held, _Directory):

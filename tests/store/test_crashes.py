@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.store import crashing
 
-from tovec.store import durable, frames, job, log, parts
+from tovec.store import durable, frames, job, log, parts, segment
 from tovec.store.frames import Kind
 
 STATES = 1500
@@ -58,7 +58,7 @@ def no_checksum_of_heads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_checksum_of_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log.Log, "_sound", lambda *_: True)
+    monkeypatch.setattr(segment.Segment, "has_sound_vectors", lambda *_: True)
     monkeypatch.setattr(log.zlib, "crc32", lambda *_: 0)
 
 

@@ -48,6 +48,14 @@ def batch(
         bool,
         typer.Option("--status", help="Say what the job's directory holds.", rich_help_panel=JOB),
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Set damaged parts of the job's log aside and ask for their rows again.",
+            rich_help_panel=JOB,
+        ),
+    ] = False,
 ) -> None:
     """Embed files as a job: kill it, run it again, pay for nothing twice.
 
@@ -82,7 +90,13 @@ def batch(
         max_cost=job.max_cost,
         max_tokens=job.max_tokens,
         stats=job.stats,
+        repair=repair,
     )
+    if repair and (status or dry_run):
+        raise UsageError(
+            f"--repair changes the job, {'--status' if status else '--dry-run'} does not",
+            hint="leave one of them out",
+        )
     if status:
         from tovec.jobs.plan import holdings
 

@@ -35,6 +35,7 @@ from tovec.settings import Settings
 from tovec.store.durable import OutputFile, Published, StandardOutput
 from tovec.store.job import Job, finish_removal
 from tovec.store.parts import OutputDirectory
+from tovec.store.repair import Damage
 
 
 class Batch(NamedTuple):
@@ -58,6 +59,7 @@ class Batch(NamedTuple):
     max_cost: float | None = None
     max_tokens: int | None = None
     stats: str | None = None
+    repair: bool = False
 
     @property
     def directory(self) -> str:
@@ -89,8 +91,10 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     if finished is not None and finished.get("output") == as_text(work.output):
         observer(Note("the job was done already, but for tidying up", "warning"))
         return report
-    job = Job(work.directory, identity(connection))
+    job = Job(work.directory, identity(connection), repair=work.repair)
     try:
+        if job.damage is not None:
+            observer(_repaired(job.damage, len(job.log)))
         return _Run(work, connection, job, report, stdin).whole()
     except BaseException:
         if job.is_empty():
@@ -98,6 +102,23 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
         raise
     finally:
         job.close()
+
+
+def _repaired(damage: Damage, vectors: int) -> Note:
+    """Return what there is to say of a repair."""
+    if not damage.rewritten and not damage.missing:
+        return Note("the job's log is not damaged, nothing to repair", "summary")
+    found = []
+    if damage.pieces:
+        pieces = "1 piece" if damage.pieces == 1 else f"{damage.pieces:,} pieces"
+        found.append(f"{pieces} ({damage.bytes:,} bytes) moved to {', '.join(damage.files)}")
+    elif damage.rewritten:
+        found.append("some answers were missing")
+    if damage.missing:
+        segments = "1 segment was" if damage.missing == 1 else f"{damage.missing:,} segments were"
+        found.append(f"{segments} missing")
+    left = "1 vector is" if vectors == 1 else f"{vectors:,} vectors are"
+    return Note(f"the job's log was repaired: {', '.join(found)}; {left} left", "warning")
 
 
 def identity(connection: Connection) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Head(NamedTuple):
     vectors_crc: int
     keys: Keys
     text: bytes
+    at: int
     vectors_at: int
     end: int
 
@@ -152,6 +153,7 @@ def head(data: bytes, fields: Header, at: int) -> Head | None:
         fields.vectors_crc,
         np.frombuffer(data, "<u8", fields.rows * 2, HEADER_BYTES).reshape(-1, 2),
         bytes(data[keys_end : keys_end + fields.text_bytes]),
+        at,
         at + fields.head_bytes,
         at + fields.frame_bytes,
     )

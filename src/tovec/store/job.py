@@ -6,6 +6,7 @@
       00000001.log    what was received (log.py)
       reserve         space given up when the disk is full
       input           standard input as it came, so that it can be read again
+      *.damaged       what a repair has set aside (repair.py)
       finished.json   the job is done and its directory is being removed
 
 Vectors and digests, never a key and, but for `input`, never a text (DESIGN section 5).
@@ -31,6 +32,8 @@ from tovec.store.frames import FORMAT, Frame, Head, Kind
 from tovec.store.index import ASKED, REFUSED, WAITING, Index, Ordinals
 from tovec.store.keys import Keys, identity_digest
 from tovec.store.log import Log, segments
+from tovec.store.repair import Damage, free_name
+from tovec.store.repair import repair as repair_log
 
 TOGETHER = 128  # answers of the log that are entered at once
 
@@ -50,6 +53,10 @@ class Entry(NamedTuple):
     reasons: tuple[str, ...] = ()
     tokens: int | None = None
     about: Mapping[str, Any] = {}
+
+
+class DamagedDescriptionError(JobError):
+    """What job.json says cannot be read."""
 
 
 class Found(NamedTuple):
@@ -76,6 +83,7 @@ class Job:
         fs: FileSystem = REAL,
         *,
         read_only: bool = False,
+        repair: bool = False,
     ) -> None:
         self.directory = directory
         self.identity = dict(identity)
@@ -92,12 +100,14 @@ class Job:
         self._fs = fs
         if read_only:
             self._lock = -1
+            self.damage: Damage | None = None
             self.described = self._compared()
             self.log = self._opened(read_only=True)
             return
         self._lock = _locked(directory, fs)
         try:
-            self.described = self._claimed()
+            self.described = self._claimed(repair=repair)
+            self.damage = repair_log(directory, fs) if repair else None
             self.log = self._opened(read_only=False)
             self.log.reserve()
         except BaseException:
@@ -258,20 +268,37 @@ class Job:
 
     # Whose it is ----------------------------------------------------------------------------------
 
-    def _claimed(self) -> dict[str, Any]:
-        """Write down what makes the vectors, or compare it with what is written."""
-        found = self._compared()
+    def _claimed(self, *, repair: bool) -> dict[str, Any]:
+        """Write down what makes the vectors, or compare it with what is written.
+
+        With `repair`, a description that is damaged or gone is written anew: each key holds a
+        digest of what makes its vector, so that no other job's vector is ever found.
+        """
+        try:
+            found = self._compared()
+        except DamagedDescriptionError:
+            if not repair:
+                raise
+            found = None
         try:
             if found is not None:
                 sync_directory(self.directory, self._fs)  # see finish_removal
                 return found
-            self._refuse_foreign()
+            if repair and segments(self._fs, self.directory):
+                self._set_description_aside()
+            else:
+                self._refuse_foreign()
             found = {"format": FORMAT, "identity": self.identity}
             text = orjson.dumps(found, option=orjson.OPT_INDENT_2)
             replace_file(f"{self.directory}/{_JOB}", text, self._fs)
         except OSError as error:
             fail(error, self.directory)
         return found
+
+    def _set_description_aside(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            name = free_name(self._fs, self.directory, _JOB)
+            self._fs.rename(f"{self.directory}/{_JOB}", f"{self.directory}/{name}")
 
     def _compared(self) -> dict[str, Any] | None:
         try:
@@ -295,7 +322,7 @@ class Job:
             raise JobError(
                 f"the job directory holds vectors, but {_JOB} is gone",
                 where=self.directory,
-                hint="bring it back, or use another --job-dir",
+                hint="bring it back, or run the same command with --repair, which writes it anew",
             )
         names = [one for one in self._fs.names(self.directory) if not one.endswith(".tmp")]
         other = sorted(
@@ -365,8 +392,11 @@ def finish_removal(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | No
             fs.close(lock)
     except OSError as error:
         fail(error, directory)
-    found: dict[str, Any] = orjson.loads(text)
-    return found
+    found: object = None
+    with contextlib.suppress(ValueError):
+        found = orjson.loads(text)
+    # One that is damaged still says, by being there, that the output was written.
+    return found if isinstance(found, dict) else {}
 
 
 def _removed(directory: str, fs: FileSystem) -> None:
@@ -453,8 +483,10 @@ def read_description(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | 
         found = orjson.loads(text)
         version = found["format"]
     except (ValueError, KeyError, TypeError):
-        raise JobError(
-            f"{_JOB} is damaged", where=directory, hint="use another --job-dir"
+        raise DamagedDescriptionError(
+            f"{_JOB} is damaged",
+            where=directory,
+            hint="run the same command with --repair, which writes it anew",
         ) from None
     if version != FORMAT:
         raise JobError(

@@ -1,9 +1,9 @@
 """The append-only log of a job: what was received, frame by frame, in numbered segments.
 
-The log is the only truth, so there is nothing to repair: opening it keeps the longest good prefix,
-cuts the torn tail that a kill or a power cut leaves, and names damage anywhere else. What was
-inherited is synced before it is trusted (RELIABILITY d.4, step 3). Vectors are checked when they
-are first read.
+The log is the only truth: opening it keeps the longest good prefix, cuts the torn tail that a kill
+or a power cut leaves, and names damage anywhere else, which only a disk can do and only repair.py
+sets aside. What was inherited is synced before it is trusted (RELIABILITY d.4, step 3). Vectors are
+checked when they are first read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,11 @@ from tovec.store import frames
 from tovec.store.durable import fail, sync_directory
 from tovec.store.filesystem import REAL, FileSystem
 from tovec.store.frames import Frame, Head, Kind
+from tovec.store.segment import Segment
 
 SEGMENT_BYTES = 1 << 30
 RESERVE_BYTES = 1 << 20
 CACHED = 4  # checked frames kept while reading: neighbours in the input lie in two or three
-_SEARCH = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 OnFrame = Callable[[Head, int], None]
@@ -90,7 +90,7 @@ class Log:
             raise JobError(
                 "a part of the job's log is missing",
                 where=self._directory,
-                hint="bring it back, or use another --job-dir",
+                hint="bring it back, or run the same command with --repair, which asks again",
             )
         try:
             for number in numbers:
@@ -113,13 +113,12 @@ class Log:
 
     def _scan(self, number: int, on_frame: OnFrame, *, last: bool) -> None:
         """Read one segment's heads, check what may not have been durable, cut a torn tail."""
-        file = self._files[number]
-        size = self._fs.status(file).size
-        heads = list(self._heads(file, size))
-        durable = max((one.durable for one in heads), default=0) if last else size
+        segment = Segment(self._fs, self._files[number])
+        heads = list(segment.heads())
+        durable = max((one.durable for one in heads), default=0) if last else segment.size
         good = 0
         for one in heads:
-            if one.end > durable and not self._sound(file, one):
+            if one.end > durable and not segment.has_sound_vectors(one):
                 break
             if one.sequence != self._sequence + 1 or (one.kind is Kind.SEGMENT) != (good == 0):
                 raise self._damage(number, good, "a frame is out of order")
@@ -127,66 +126,32 @@ class Log:
             on_frame(one, len(self))
             self._place(number, one)
             good = one.end
-        if good == size:
+        if good == segment.size:
             return
-        if not last or self._sound_after(file, good, size):
+        if not last or _was_durable(segment, good):
             raise self._damage(number, good, "a frame is damaged")
         if not self._read_only:
-            self._fs.truncate(file, good)
-
-    def _heads(self, file: int, size: int) -> Any:
-        at = 0
-        while at < size:
-            one = self._head_at(file, at, size)
-            if one is None:
-                return
-            yield one
-            at = one.end
-
-    def _head_at(self, file: int, at: int, size: int) -> Head | None:
-        fields = frames.header(self._bytes(file, at, frames.HEADER_BYTES))
-        if fields is None or at + fields.frame_bytes > size:
-            return None
-        return frames.head(self._bytes(file, at, fields.head_bytes), fields, at)
-
-    def _sound(self, file: int, one: Head) -> bool:
-        return zlib.crc32(self._bytes(file, one.vectors_at, one.rows * one.dimensions * 4)) == (
-            one.vectors_crc
-        )
-
-    def _sound_after(self, file: int, bad: int, size: int) -> bool:
-        """Say whether a later frame shows that the bad bytes at `bad` were durable once."""
-        at = bad + 1
-        while at < size:
-            found = self._bytes(file, at, _SEARCH + len(frames.MAGIC)).find(frames.MAGIC)
-            if found < 0:
-                at += _SEARCH
-                continue
-            one = self._head_at(file, at + found, size)
-            if one is not None and one.durable > bad:
-                return True
-            at += found + 1
-        return False
+            self._fs.truncate(self._files[number], good)
 
     def _damage(self, number: int, at: int, what: str) -> JobError:
         return JobError(
             f"the job's log is damaged: {what}",
             where=f"{self._path(number)}, byte {at}",
-            hint="keep the directory for its vectors, and start anew with another --job-dir",
+            hint="run the same command with --repair: only the damaged rows are asked for again",
         )
 
-    def _bytes(self, file: int, at: int, size: int) -> bytes:
-        buffer = bytearray(size)
-        return bytes(memoryview(buffer)[: self._fs.read(file, buffer, at)])
-
     def _path(self, number: int) -> str:
-        return f"{self._directory}/{number:08d}.log"
+        return segment_path(self._directory, number)
 
     def _place(self, number: int, one: Head) -> None:
         if one.kind is not Kind.ANSWER:
             return
         if self.dimensions not in (None, one.dimensions):
-            raise self._damage(number, one.vectors_at, "its vectors have different dimensions")
+            raise JobError(
+                "the job's log holds vectors of different dimensions",
+                where=f"{self._path(number)}, byte {one.at}",
+                hint="keep the directory for its vectors, and start anew with another --job-dir",
+            )
         self.dimensions = one.dimensions
         self._placed.append(_Placed(number, one.vectors_at, one.rows, one.vectors_crc))
         self._starts.append(self._starts[-1] + one.rows)
@@ -341,6 +306,19 @@ class Log:
             fail(error, self._path(frame.segment))
         if done != out.nbytes:
             raise self._damage(frame.segment, at, "it is cut short")
+
+
+def _was_durable(segment: Segment, bad: int) -> bool:
+    """Return whether a later frame shows that the bad bytes at `bad` were durable once."""
+    head = segment.next_head(bad + 1)
+    while head is not None and head.durable <= bad:
+        head = segment.next_head(head.at + 1)
+    return head is not None
+
+
+def segment_path(directory: str, number: int) -> str:
+    """Return the path of a segment in a job's directory."""
+    return f"{directory}/{number:08d}.log"
 
 
 def segments(fs: FileSystem, directory: str) -> list[int]:
