@@ -61,7 +61,7 @@ def test_extra_fields_of_file_and_flags_are_joined(config):
     [
         ('modle = "x"\n', ["modle", "did you mean model?"]),
         ("model = 3\n", ["model must be a string"]),
-        ("rpm = true\n", ["rpm must be an integer"]),
+        ("rpm = true\n", ["rpm must be a whole number"]),
         ("model = \n", ["not TOML"]),
         ("providers = 3\n", ["providers must be a table"]),
     ],

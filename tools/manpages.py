@@ -11,7 +11,7 @@ from tools import prose
 from tovec import __version__
 from tovec.cli.commands import program
 from tovec.cli.tree import Command, Option
-from tovec.settings import Settings
+from tovec.settings import RANGES, Settings
 
 DATE = "2026-11-21"  # of the text, as each page's foot shows it: changed with a release
 CONFIG_PAGE = "tovec-config.5"
@@ -97,7 +97,11 @@ def config_fields(root: Command) -> dict[str, str]:
         if option.names[-1].startswith("--")
     }
     known = [name for name in Settings._fields if name != "origins"]
-    return {name: prose.CONFIG.get(name) or options[name] for name in known}
+    found = {name: prose.CONFIG.get(name) or options[name] for name in known}
+    return {
+        name: f"{text} It is {RANGES[name]}." if name in RANGES else text
+        for name, text in found.items()
+    }
 
 
 def _head(name: str) -> list[str]:

@@ -92,8 +92,9 @@ def _usage(error: Any) -> UsageError:
         hint = f"did you mean {near[0]}? {help_line}" if near else help_line
         return UsageError(f"there is no option {mistyped}", hint=hint)
     said = error.format_message().rstrip(".")
-    for theirs, ours in (("int range", "whole number"), ("float range", "number")):
-        said = said.replace(f"is not a valid {theirs}", f"is not a {ours}")
+    for theirs, ours in (("int", "whole number"), ("float", "number")):
+        for kind in (f"{theirs} range", theirs):
+            said = said.replace(f"is not a valid {kind}", f"is not a {ours}")
     return UsageError(said[:1].lower() + said[1:], hint=help_line)
 
 

@@ -78,7 +78,7 @@ class Common(NamedTuple):
 
 
 class EndpointOptions(NamedTuple):
-    """Who is asked, and how."""
+    """Who is asked, and how. The ranges of the numbers are `settings.RANGES`."""
 
     provider: Annotated[
         str | None,
@@ -124,7 +124,6 @@ class EndpointOptions(NamedTuple):
             "--dimensions",
             "-d",
             metavar="N",
-            min=1,
             panel=ENDPOINT,
             help="Ask for vectors of N dimensions.",
         ),
@@ -161,7 +160,6 @@ class EndpointOptions(NamedTuple):
         _option(
             "--timeout",
             metavar="SECONDS",
-            min=0.001,
             panel=ENDPOINT,
             help="How long one attempt may take.",
         ),
@@ -171,7 +169,6 @@ class EndpointOptions(NamedTuple):
         _option(
             "--max-retries",
             metavar="N",
-            min=0,
             panel=ENDPOINT,
             help="How often one request is tried again.",
         ),
@@ -181,7 +178,6 @@ class EndpointOptions(NamedTuple):
         _option(
             "--give-up-after",
             metavar="SECONDS",
-            min=0,
             panel=ENDPOINT,
             help="How long to go on while nothing succeeds (900); also the longest wait obeyed.",
         ),
@@ -191,18 +187,17 @@ class EndpointOptions(NamedTuple):
         _option(
             "--concurrency",
             metavar="N",
-            min=1,
             panel=ENDPOINT,
             help="Requests under way at once, at most.",
         ),
     ] = None
     rpm: Annotated[
         int | None,
-        _option("--rpm", metavar="N", min=1, panel=ENDPOINT, help="Requests a minute, at most."),
+        _option("--rpm", metavar="N", panel=ENDPOINT, help="Requests a minute, at most."),
     ] = None
     tpm: Annotated[
         int | None,
-        _option("--tpm", metavar="N", min=1, panel=ENDPOINT, help="Tokens a minute, at most."),
+        _option("--tpm", metavar="N", panel=ENDPOINT, help="Tokens a minute, at most."),
     ] = None
 
 
@@ -558,7 +553,7 @@ def extra_fields(pairs: Sequence[str] | None) -> dict[str, object]:
 
         try:
             fields[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[key] = value
     return fields
 
