@@ -26,13 +26,15 @@ EXIT_STATUS = {
 ENVIRONMENT = {
     "OPENAI_API_KEY": "The key for OpenAI, and the first reason to choose that provider. "
     "`tovec models --providers` lists the variables of the others.",
-    "TOVEC_API_KEY": "The key for an address given by `--base-url` or `--url` without a provider.",
+    "TOVEC_API_KEY": "The key for an address that is not the provider's own: one given by "
+    "`--base-url`, `--url` or the top level of the config file. A provider's key never goes there.",
     "TOVEC_PROVIDER": "The provider, where `-p` does not name one.",
     "TOVEC_CONFIG": "The config file, where `--config` does not name one.",
     "XDG_CONFIG_HOME": "Where config files belong, instead of `~/.config`.",
     "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "The proxy that requests go through; "
     "this machine's own addresses are asked directly.",
-    "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust instead of those that come with httpx.",
+    "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust instead of the system's: a file in PEM "
+    "form, a directory of hashed names.",
     "NO_COLOR, FORCE_COLOR": "No bold type in help, or bold type even where stdout is no terminal; "
     "`--color` wins over both.",
     "COLUMNS": "The width that help and the short view are set to.",
@@ -54,8 +56,12 @@ PROVIDER = {
     "path": "What follows `base_url` for embeddings (`/embeddings`).",
     "models_path": 'What follows `base_url` for the models (`/models`); "" where there is no list.',
     "key_env": "The environment variable that holds the key.",
-    "key_command": "A command and its arguments, as a list; what it prints is the key.",
+    "key_command": "A command and its arguments, as a list; what it prints is the key. A config "
+    "file that has one must be writable by its owner alone.",
     "key_file": "A file that holds the key; nobody else may be allowed to read it (mode 0600).",
+    "key_hosts": "Hosts that the key may go to over https where the user gives the address; "
+    "`.x.example` is any host below x.example. Otherwise a key goes to the scheme, host and port "
+    "of `base_url` only.",
     "key_required": "Whether a call without a key is an error. For a provider of your own: when "
     "one of the three fields above is given.",
     "key_header": "The header that carries the key (`Authorization`).",

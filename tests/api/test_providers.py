@@ -92,7 +92,17 @@ def test_azure_has_its_own_header_and_a_version_in_the_address():
 
 @pytest.mark.parametrize("name", ["ollama", "vllm", "tei", "llamacpp", "lmstudio", "local"])
 def test_local_servers_need_no_key(name):
-    assert find_key(TABLE[name], {}) is None
+    assert find_key(TABLE[name], TABLE[name].base_url, {}, TABLE) is None
+
+
+@pytest.mark.parametrize("name", ["litellm", "vllm", "tei", "llamacpp", "lmstudio", "infinity"])
+def test_a_server_of_ones_own_takes_a_key_where_it_was_started_with_one(name):
+    """#191: each can be started with a key. A key in the environment chooses none of them."""
+    row = TABLE[name]
+    key = find_key(row, row.base_url, {row.key_env: "mine"}, TABLE)
+    assert key is not None and key.reveal() == "mine"
+    with pytest.raises(UsageError):
+        chosen(**{row.key_env: "mine"})
 
 
 def test_only_the_embedded_model_is_answered_in_process_and_its_address_leads_nowhere():
@@ -104,7 +114,7 @@ def test_only_the_embedded_model_is_answered_in_process_and_its_address_leads_no
 def test_a_row_is_well_formed_and_says_where_it_is_from(provider):
     assert provider.source
     if provider.base_url:
-        assert checked_url(provider.base_url, {}) == provider.base_url
+        assert checked_url(provider.base_url) == provider.base_url
         secure = provider.base_url.startswith("https://")
         assert secure or not provider.key_required, "a key needs https"
     assert provider.path.startswith("/")
@@ -179,6 +189,7 @@ def test_a_new_row_needs_a_key_only_where_it_names_one():
         ({"limits": {"items": True}}, "providers.mine.limits.items", "a whole number"),
         ({"limits": {"items": 1.5}}, "providers.mine.limits.items", "a whole number"),
         ({"limits": 5}, "providers.mine.limits", "a table of body_bytes, item_tokens"),
+        ({"limits": {"items": 10**30}}, "providers.mine.limits.items", "a whole number"),
         ({"base_url": 5}, "providers.mine.base_url", "a string"),
         ({"base64": "yes"}, "providers.mine.base64", "true or false"),
         ({"key_command": "pass show"}, "providers.mine.key_command", "a list of strings"),
@@ -194,6 +205,40 @@ def test_a_mistake_in_a_row_is_refused_by_name(row, where, hint):
     assert error.value.where == where
     assert hint in error.value.hint
     assert "sk-1" not in str(vars(error.value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("key_header", "X\nY", "control character"),
+        ("key_header", "X Y", "not the name of a header"),
+        ("key_header", "", "not the name of a header"),
+        ("key_header", "Content-Length", "sets itself"),
+        ("key_prefix", "Bearer\r\nx: ", "control character"),
+        ("key_prefix", "Träger ", "not ASCII"),
+        ("path", "embeddings", "does not begin with /"),
+        ("models_path", "/v1\nx", "control character"),
+        ("base_url", "https://h\0", "control character"),
+        ("key_command", ["a\0b"], "NUL"),
+        ("key_hosts", ["https://h.example"], "not a host"),
+        ("query", {"a\n": "b"}, "control character"),
+        ("query", {"a": "b\r"}, "control character"),
+    ],
+)
+def test_a_value_that_would_break_a_request_is_refused_and_not_repeated(field, value, problem):
+    """#194: such a header is sent as a broken request, and the network is blamed for it."""
+    with pytest.raises(UsageError, match=problem) as error:
+        providers.load({"mine": {field: value}})
+    assert error.value.where == f"providers.mine.{field}"
+
+
+@pytest.mark.parametrize("field", ["base_url", "path", "key_env", "key_command", "query", "base64"])
+def test_what_cannot_act_on_the_model_in_this_process_is_refused(field):
+    """#195: `-p local` is the way out that every hint names; nothing may break it."""
+    value = {"key_command": ["true"], "query": {"a": "b"}, "base64": True}.get(field, "/x")
+    with pytest.raises(UsageError, match="answers in this process"):
+        providers.load({"local": {field: value}})
+    assert providers.load({"local": {"limits": {"items": 7}}})["local"].limits.items == 7
 
 
 def test_a_provider_that_is_no_table_is_refused_by_name():
@@ -233,8 +278,8 @@ def test_an_address_alone_is_a_custom_provider_and_gets_nobody_elses_key():
     address = "https://elsewhere.example/v1"
     environ = {"OPENAI_API_KEY": "sk-openai"}
     provider = providers.choose(None, address, environ, TABLE)
-    assert find_key(provider, environ) is None
-    assert find_key(provider, {"TOVEC_API_KEY": "mine"}).reveal() == "mine"
+    assert find_key(provider, address, environ, TABLE) is None
+    assert find_key(provider, address, {"TOVEC_API_KEY": "mine"}, TABLE).reveal() == "mine"
     assert resolve(provider, Settings(base_url=address, model="m")).url == address + "/embeddings"
 
 

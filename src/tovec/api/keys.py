@@ -2,22 +2,30 @@
 
 A key comes from the provider's environment variable, from a command (its stdout is the key), or
 from a file that nobody else may read. Never from the command line: other users can read it there.
+
+It is bound to the origin (scheme, host and port) of the provider's own address, as the table or
+[providers.NAME] in the config file gives it: a provider's key never goes to an address that came
+from --base-url, --url or the top level of the config file, unless that has the same origin. Such an
+address takes TOVEC_API_KEY.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from tovec.api.providers import Provider
+from tovec.api.endpoint import origin, shown
+from tovec.api.providers import Provider, key_variables
 from tovec.errors import PersonError
 
 COMMAND_SECONDS = 10
 FILE_BYTES = 64 << 10
+ADDRESS_KEY = "TOVEC_API_KEY"  # the key for an address that is not a provider's own
 SHORTEST = 4  # characters: a shorter "key" is no secret, and blotting it would spoil every text
 
 
@@ -30,11 +38,11 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Give the key itself, for the request's header."""
+        """Return the key itself, for the request's header."""
         return self._value
 
     def blot(self, text: str) -> str:
-        """Give the text with the key taken out, also where it stands escaped or in base64."""
+        """Return the text with the key taken out, also where it stands escaped or in base64."""
         import json
         from base64 import b64encode
         from urllib.parse import quote
@@ -61,29 +69,108 @@ class Secret:
         raise TypeError("a Secret is not written down")
 
 
-def find_key(provider: Provider, environ: Mapping[str, str]) -> Secret | None:
-    """Give the provider's key, or None where it takes none.
+class KeySource(NamedTuple):
+    """Where the key for an address comes from; `kind` is what `name` is the name of."""
 
-    Raises PersonError, never with the key in it, when there is none or it cannot be one.
-    """
-    if provider.key_env and provider.key_env in environ:
-        return _checked(environ[provider.key_env], f"the environment variable {provider.key_env}")
-    if provider.key_command:
-        return _checked(_from_command(provider), "the output of key_command")
-    if provider.key_file:
-        return _checked(_from_file(Path(provider.key_file)), provider.key_file)
-    if not provider.key_required:
-        return None
-    missing = f"{provider.key_env} is not set" if provider.key_env else "none is configured"
-    first = f"export {provider.key_env}=..., " if provider.key_env else ""
-    raise PersonError(
-        f"{provider.name} needs an API key, and {missing}",
-        hint=f"{first}set key_command in the config, or work offline with -p local",
+    kind: str  # "variable", "command", "file", "nothing"
+    name: str = ""
+    advice: str = ""  # what to do where the endpoint does not accept the key
+
+
+def is_own_address(provider: Provider, url: str) -> bool:
+    """Return whether the provider's key may go to this address."""
+    place = origin(url)
+    if provider.base_url is not None:
+        try:
+            if origin(provider.base_url) == place:
+                return True
+        except ValueError:  # not well formed, and so nobody's
+            return False
+    elif provider.name == "custom":  # the provider of whatever address the user gives
+        return True
+    return (place.scheme, place.port) == ("https", 443) and any(
+        place.host == host or (host.startswith(".") and place.host.endswith(host))
+        for host in provider.key_hosts
     )
 
 
+def key_source(provider: Provider, url: str, environ: Mapping[str, str]) -> KeySource:
+    """Return where the key for this provider at this address comes from."""
+    own = is_own_address(provider, url)
+    if not own:
+        return _variable(ADDRESS_KEY, environ)
+    if provider.key_env and (provider.key_env in environ or not _has_other_source(provider)):
+        return _variable(provider.key_env, environ)
+    if provider.key_command:
+        advice = f"check the key that key_command in [providers.{provider.name}] prints"
+        return KeySource("command", provider.key_command[0], advice)
+    if provider.key_file:
+        return KeySource("file", provider.key_file, f"check the key in {provider.key_file}")
+    return KeySource("nothing", "", f"no key was sent: name one in [providers.{provider.name}]")
+
+
+def _has_other_source(provider: Provider) -> bool:
+    return bool(provider.key_command or provider.key_file)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> KeySource:
+    if name in environ:
+        return KeySource("variable", name, f"check the key in {name}")
+    return KeySource("nothing", name, f"no key was sent: export {name}=...")
+
+
+def find_key(
+    provider: Provider, url: str, environ: Mapping[str, str], table: Mapping[str, Provider]
+) -> Secret | None:
+    """Return the key for this provider at this address, or None where it takes none.
+
+    A command that gives it sees no key of any provider in `table`.
+    Raises PersonError, never with the key in it, when there is none or it cannot be one.
+    """
+    source = key_source(provider, url, environ)
+    match source.kind:
+        case "variable":
+            return _checked(environ[source.name], f"the environment variable {source.name}")
+        case "command":
+            return _checked(_from_command(provider, table), "the output of key_command")
+        case "file":
+            return _checked(_from_file(Path(source.name)), source.name)
+    if not provider.key_required:
+        return None
+    raise missing_key(provider, url)
+
+
+def missing_key(provider: Provider, url: str) -> PersonError:
+    """Return the error for an address that needs a key and has none."""
+    if is_own_address(provider, url):
+        missing = f"{provider.key_env} is not set" if provider.key_env else "none is configured"
+        first = f"export {provider.key_env}=..., " if provider.key_env else ""
+        return PersonError(
+            f"{provider.name} needs an API key, and {missing}",
+            hint=f"{first}set key_command in the config, or work offline with -p local",
+        )
+    name = provider.key_env or ("key_command" if provider.key_command else "key_file")
+    return PersonError(
+        f"the key of {provider.name} ({name}) is for {_home(provider)} only, and {ADDRESS_KEY} is "
+        "not set",
+        where=shown(url),
+        hint=f"export {ADDRESS_KEY}=... for this address; -p custom if it takes no key; "
+        f"base_url in [providers.{provider.name}] if it is {provider.name}'s",
+    )
+
+
+def _home(provider: Provider) -> str:
+    """Return where a provider's key may go, in words."""
+    hosts = [f"https://*{host}" if host[0] == "." else f"https://{host}"
+             for host in provider.key_hosts]  # fmt: skip
+    if provider.base_url is not None:
+        with contextlib.suppress(ValueError):  # of one that is not well formed nothing is said
+            hosts.insert(0, str(origin(provider.base_url)))
+    return " or ".join(hosts) or "its own address (it has none)"
+
+
 def redact(text: str, secrets: Iterable[Secret]) -> str:
-    """Give the text with every one of the keys taken out."""
+    """Return the text with every one of the keys taken out."""
     for secret in secrets:
         text = secret.blot(text)
     return text
@@ -95,22 +182,30 @@ def _checked(text: str, origin: str) -> Secret:
         raise PersonError(f"the API key in {origin} is empty")
     if found := re.search(r"[^\x21-\x7e]", value):
         raise PersonError(
-            f"the API key in {origin} has at place {found.start() + 1} a character no key has",
+            f"the API key in {origin} has an invalid character at position {found.start() + 1}",
             hint="look for quotes, spaces or a line break that came along when it was copied",
         )
     return Secret(value)
 
 
-def _from_command(provider: Provider) -> str:
+def child_environment(table: Mapping[str, Provider]) -> dict[str, str]:
+    """Return the environment for a child process, without any variable that may hold a key.
+
+    These are the variables of the providers in `table`, and of all that tovec knows.
+    """
+    hidden = {ADDRESS_KEY, *key_variables(table)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in hidden and not name.endswith("_API_KEY")
+    }
+
+
+def _from_command(provider: Provider, table: Mapping[str, Provider]) -> str:
     import subprocess
 
     command = list(provider.key_command or ())
-    # The command must not learn a key that may stand in another variable.
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.endswith("_API_KEY") and name != provider.key_env
-    }
+    environ = child_environment(table)
     try:
         done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
             command,

@@ -31,7 +31,7 @@ class Connection(NamedTuple):
 
     @property
     def count_text(self) -> Callable[[str], int] | None:
-        """Give what counts a text's tokens exactly; None where the tokenizer is not known."""
+        """Return what counts a text's tokens exactly; None where the tokenizer is not known."""
         if self.model.tokenizer != CL100K:
             return None
         from tovec.text import tokens
@@ -40,7 +40,7 @@ class Connection(NamedTuple):
 
     @property
     def count_texts(self) -> Callable[[list[str]], list[int]] | None:
-        """Give what counts many texts' tokens exactly; None where the tokenizer is not known."""
+        """Return what counts many texts' tokens exactly; None where the tokenizer is not known."""
         if self.model.tokenizer != CL100K:
             return None
         from tovec.text import tokens
@@ -48,7 +48,7 @@ class Connection(NamedTuple):
         return tokens.count_batch
 
     def meta(self, dtype: str) -> VectorMeta:
-        """Give what an output says of its vectors."""
+        """Return what an output says of its vectors."""
         return VectorMeta(
             model=self.client.endpoint.model,
             provider=self.provider.name,
@@ -59,7 +59,7 @@ class Connection(NamedTuple):
 
     @property
     def dimensions(self) -> int | None:
-        """Give the dimensions that vectors will have, as far as that is known beforehand."""
+        """Return the dimensions that vectors will have, as far as that is known beforehand."""
         return self.client.dimensions or self.client.endpoint.dimensions or self.model.dimensions
 
 
@@ -72,7 +72,7 @@ def connect(
     *,
     will_ask: bool = True,
 ) -> Connection:
-    """Give the connection that the settings describe; nothing is sent yet.
+    """Return the connection that the settings describe; nothing is sent yet.
 
     `hide` is told how to blot the key out, before anything can fail with the key at hand;
     `around` may put another transport around the one that carries the calls. Without `will_ask`
@@ -83,7 +83,9 @@ def connect(
     table = providers.load(settings.providers)
     provider = providers.choose(settings.provider, address, environ, table)
     endpoint = endpoints.resolve(provider, settings)
-    key = keys.find_key(provider, environ) if will_ask else None
+    source = keys.key_source(provider, endpoint.url, environ)
+    endpoint = endpoint._replace(key_advice=source.advice)
+    key = keys.find_key(provider, endpoint.url, environ, table) if will_ask else None
     if key is not None:
         hide(key.blot)
     endpoints.refuse_plain_http(endpoint.url, has_key=key is not None)
