@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tovec import formats
-from tovec.api.endpoint import shown
+from tovec.api.endpoint import identity as endpoint_identity
 from tovec.errors import Stopped, TovecError, UsageError
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions, Sink, WriteOptions
@@ -122,14 +122,8 @@ def _repaired(damage: Damage, vectors: int) -> Note:
 
 
 def identity(connection: Connection) -> dict[str, Any]:
-    """Give what, beside a text, makes its vector."""
-    endpoint = connection.client.endpoint
-    return {
-        "endpoint": "local" if endpoint.provider.in_process else shown(endpoint.url),
-        "model": endpoint.model,
-        "dimensions": endpoint.dimensions,
-        "extra": dict(endpoint.extra),
-    }
+    """Return what, beside a text, makes its vector: two that differ share no vector."""
+    return endpoint_identity(connection.client.endpoint)
 
 
 def _check(work: Batch) -> None:

@@ -309,6 +309,14 @@ class Job:
             return None
         theirs = described.get("identity", {})
         if theirs != self.identity:
+            if _lacks_address(theirs, self.identity):
+                raise JobError(
+                    "the job was begun by an earlier tovec, which did not store the whole address: "
+                    "its vectors may be of another endpoint",
+                    where=self.directory,
+                    hint="finish it with that version, or use another --job-dir; "
+                    "what is stored is kept",
+                )
             other = _difference(theirs, self.identity)
             raise JobError(
                 f"the job directory holds vectors of another job: {other}",
@@ -510,8 +518,24 @@ def _whole(path: str, fs: FileSystem) -> bytes | None:
         fs.close(number)
 
 
+def _lacks_address(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Return whether an identity is an earlier version's that may be equal or not: it lacks the
+    query of the address, and fields of the request.
+    """
+    known = {name for name in ours if name not in ("address", "fields")}
+    return "address" in ours and "address" not in theirs and all(
+        theirs.get(name) == ours[name] for name in known
+    )  # fmt: skip
+
+
 def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     for name in dict.fromkeys([*ours, *theirs]):
-        if theirs.get(name) != ours.get(name):
-            return f"its {name} is {theirs.get(name)!r}, now it is {ours.get(name)!r}"
+        before, now = theirs.get(name), ours.get(name)
+        if before == now:
+            continue
+        if name == "address":
+            return f"the query or another part of the address {ours.get('endpoint')} is different"
+        if name == "fields" and isinstance(before, Mapping) and isinstance(now, Mapping):
+            return _difference(before, now)
+        return f"its {name} is {before!r}, now it is {now!r}"
     return "its settings differ"
