@@ -165,7 +165,7 @@ complete -c tovec -n '__tovec_is similarity' -l long -x -a 'error truncate split
 complete -c tovec -n '__tovec_is similarity' -l chunk-tokens -x -d 'With --long: cut at N tokens instead of the model\'s limit.'
 complete -c tovec -n '__tovec_is similarity' -l overlap -x -d 'With --long split or mean: about N tokens shared by neighbouring chunks.'
 complete -c tovec -n '__tovec_is models' -l providers -d 'List providers, their key variable and whether it is set.'
-complete -c tovec -n '__tovec_is models' -l remote -d 'Add what the endpoint\'s own list of models says.'
+complete -c tovec -n '__tovec_is models' -l remote -d 'Ask the endpoint for its list; served says whether it has a model.'
 complete -c tovec -n '__tovec_is models' -l format -x -a 'table json tsv' -d 'How to show it.'
 complete -c tovec -n '__tovec_is models' -s p -l provider -x -a 'local openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' -d 'Who is asked: openai, aimlapi, aivene, nugen, local, ...'
 complete -c tovec -n '__tovec_is models' -s m -l model -x -a 'static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' -d 'The model; each provider has a default where one is sensible.'

@@ -143,6 +143,80 @@ def test_each_endpoints_error_shape_is_understood(
     assert (found.message, found.code, found.kind, found.param) == (message, code, kind, param)
 
 
+PRISM = {
+    "type": "https://stoplight.io/prism/errors#UNPROCESSABLE_ENTITY", "title": "Invalid request",
+    "status": 422, "detail": "Your request is not valid.",
+    "validation": [{"location": ["body", "encoding_format"], "severity": "Error", "code": "enum",
+                    "message": "must be equal to one of the allowed values: float"}],
+}  # fmt: skip
+RFC_9457 = {"title": "Bad body", "errors": [{"detail": "must be a string", "pointer": "#/model"}]}
+ASP_NET = {"title": "One or more validation errors.", "errors": {"model": ["unknown"]}}
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "param"),
+    [
+        (PRISM, "Your request is not valid. (body.encoding_format: must be equal to one of the "
+         "allowed values: float)", "body.encoding_format"),
+        (RFC_9457, "Bad body (model: must be a string)", "model"),
+        (ASP_NET, "One or more validation errors. (model: unknown)", "model"),
+        ({"type": "about:blank", "title": "Forbidden"}, "Forbidden", ""),
+        ({"title": "T", "detail": "D"}, "D", ""),
+        ({"message": "M", "errors": ["x"]}, "M", ""),
+        ({"message": "M", "errors": []}, "M", ""),
+    ],
+)  # fmt: skip
+def test_the_problem_that_a_gateway_found_is_shown(
+    body: dict[str, Any], message: str, param: str
+) -> None:
+    """#199: Prism's `validation`, the `errors` of RFC 9457 and of ASP.NET."""
+    found = refusal(422, body)
+    assert (found.message, found.param, found.kind) == (message, param, "")
+
+
+def test_a_refused_encoding_names_the_option() -> None:
+    """#199"""
+    assert "--encoding-format float" in hint(refusal(422, PRISM))
+    assert "--encoding-format float" in hint(refusal(400, said("base64 is not supported")))
+    assert "--encoding-format" not in hint(refusal(422, RFC_9457))
+
+
+def test_an_error_under_200_is_not_told_as_another_status() -> None:
+    """#35: what it means decides, what came is told."""
+    found = refusal(200, said("no credit", code="insufficient_quota", type="insufficient_quota"))
+    assert str(found) == "an error under HTTP 200, insufficient_quota: no credit"
+    assert found.rule.action is Action.PERSON
+
+
+@pytest.mark.parametrize(
+    ("location", "said_of_it"),
+    [
+        ("https://Other.example:8443/x?key=canary", "a redirect to https://other.example:8443"),
+        ("http://me:canary@other.example/", "a redirect to http://other.example"),
+        ("//other.example/x?canary", "a redirect to other.example"),
+        ("/v2/embeddings?canary", "a redirect to another path of this server"),
+        ("https://h:canary/", "a redirect to an address that cannot be read"),
+    ],
+)
+def test_a_redirect_names_the_server_that_it_leads_to(location: str, said_of_it: str) -> None:
+    """#57: and nothing more of the address, which may hold a secret."""
+    found = refusal(308, b"<html>moved</html>", location=location)
+    assert found.message == said_of_it
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Client sent an HTTP request to an HTTPS server.",
+        "<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>",
+    ],
+)
+def test_plain_http_to_a_port_of_tls_is_told_to_use_https(words: str) -> None:
+    """#7: as Go's servers and nginx say it."""
+    assert "use https://" in hint(refusal(400, words.encode()))
+
+
 def test_a_huge_error_is_shortened() -> None:
     """#36 #184"""
     for body in (said("x" * 10_000_000), b"x" * 10_000_000, ["x" * 10_000_000]):

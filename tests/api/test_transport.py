@@ -13,7 +13,9 @@ import gzip
 import logging
 import os
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 import tracemalloc
@@ -29,9 +31,11 @@ from tests.servers.loopback import Fault, Loopback
 from tests.servers.sockets import heard_out, listening
 
 from tovec.api import transport as transport_module
+from tovec.api.check import reach
 from tovec.api.direct_http import DirectTransport
-from tovec.api.errors import TransportFailure
+from tovec.api.errors import TransportFailure, classify
 from tovec.api.interface import Call, Progress, Reply
+from tovec.api.proxies import proxy_for
 from tovec.api.transport import HttpxTransport, _failure, _inflated
 from tovec.errors import PersonError
 
@@ -181,6 +185,7 @@ def test_a_redirect_comes_back_as_what_it_is(reached: Reached) -> None:
     with Loopback(faults=[fault]) as server:
         [reply] = sent(reached(server))
     assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/")
+    assert "a redirect to http://127.0.0.1:1" in str(classify(reply))
 
 
 def test_no_proxy_stands_between_a_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,13 +454,165 @@ def test_https_goes_through_the_proxy_and_trusts_the_certificates_that_are_named
     assert server.ledger.entries[0].path == "/v1/embeddings"
 
 
-def test_a_proxy_that_refuses_needs_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """#25"""
-    with listening(Proxy(0, b"407 Proxy Authentication Required")) as port:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+@pytest.mark.parametrize(
+    ("status", "kind", "hint"),
+    [
+        ("407 Proxy Authentication Required", "fatal", "credentials"),
+        ("401 Unauthorized", "fatal", "credentials"),
+        ("403 Forbidden", "fatal", "NO_PROXY"),
+        ("404 Not Found", "fatal", "NO_PROXY"),
+        ("429 Too Many Requests", "not_sent", "NO_PROXY"),
+        ("502 Bad Gateway", "not_sent", "NO_PROXY"),
+        ("503 Service Unavailable", "not_sent", "NO_PROXY"),
+        ("504 Gateway Timeout", "not_sent", "NO_PROXY"),
+    ],
+)
+def test_a_proxys_outage_passes_and_its_refusal_needs_a_person(
+    status: str, kind: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """#25 #196: cron and systemd repeat only what may pass."""
+    with listening(Proxy(0, status.encode())) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:canary@127.0.0.1:{port}")
         found = failure("https://endpoint.invalid/v1/embeddings")
-    assert (found.kind, found.cause) == ("fatal", "proxy")
-    assert "407" in found.detail
+    assert (found.kind, found.cause) == (kind, "proxy")
+    assert f"the proxy http://127.0.0.1:{port} answers {status[:3]}" in found.detail
+    assert hint in found.hint and "HTTPS_PROXY" in found.hint
+    assert "canary" not in found.detail + found.hint
+
+
+@pytest.mark.parametrize("url", ["https://endpoint.invalid/v1", "http://endpoint.invalid/v1"])
+def test_a_dead_proxy_is_named_and_the_endpoint_is_not_blamed(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """#196"""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("ALL_PROXY", f"http://me:canary@{place}")
+        found = failure(url)
+    assert (found.kind, found.cause) == ("not_sent", "proxy")
+    assert found.detail == f"the proxy http://{place} cannot be reached: connection refused"
+    assert "ALL_PROXY" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:canary@h.example:3128", "http://h.example:3128"),
+        ("me:canary@h.example:3128", "http://h.example:3128"),
+        ("socks5://me:canary@h.example", "socks5://h.example"),
+        ("http://me:can@ary@h.example", "(an address that cannot be shown)"),
+        ("http//me:canary@h", "(an address that cannot be shown)"),
+        ("http://me:canary", "(an address that cannot be shown)"),
+        ("ftp://me:canary@h", "(an address that cannot be shown)"),
+    ],
+)
+def test_a_proxys_password_is_not_shown(
+    address: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """#196"""
+    monkeypatch.setenv("https_proxy", address)
+    found = proxy_for("https://endpoint.invalid/v1")
+    assert found is not None and (found.shown, found.variable) == (shown, "HTTPS_PROXY")
+
+
+@pytest.fixture
+def systems(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The certificate as the only one that this system trusts."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    paths = ssl.get_default_verify_paths()._replace(
+        openssl_cafile=str(certificate), openssl_capath="/nonexistent"
+    )
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    return certificate
+
+
+def accepted(url: str) -> tuple[bool, bool]:
+    """Return whether a request, and whether `config check`, accepts the server's certificate."""
+    try:
+        sent(url)
+        by_request = True
+    except TransportFailure as refused:
+        assert refused.cause == "certificate"
+        assert "SSL_CERT_FILE" in refused.hint and "SSL_CERT_DIR" in refused.hint
+        by_request = False
+    try:
+        by_check = "tls" in [step.step for step in reach(url, None)]
+    except PersonError as error:
+        assert "SSL_CERT_FILE" in error.hint and "SSL_CERT_DIR" in error.hint
+        by_check = False
+    return by_request, by_check
+
+
+def test_requests_and_config_check_trust_the_same_authorities(
+    systems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """#197: the system's, and instead of them those that the environment names."""
+    other = certificates.made(tmp_path)
+    hashed = tmp_path / "hashed"
+    hashed.mkdir()
+    (hashed / "a.pem").write_bytes(systems.read_bytes().partition(b"-----BEGIN PRIVATE")[0])
+    subprocess.run(["openssl", "rehash", str(hashed)], check=True)
+    with Loopback(dimensions=4, certificate=certificates.serving(systems)) as server:
+        url = address(server)
+        assert accepted(url) == (True, True)
+        for name, value, right in (
+            ("SSL_CERT_FILE", other, False),
+            ("SSL_CERT_FILE", systems, True),
+            ("SSL_CERT_FILE", "", True),  # as if it were not set
+            ("SSL_CERT_DIR", hashed, True),
+        ):
+            monkeypatch.setenv(name, str(value))
+            assert accepted(url) == (right, right), (name, value)
+            monkeypatch.delenv(name)
+
+
+def test_plain_http_to_a_port_of_tls_is_told_to_use_https(certificate: Path) -> None:
+    """#7 #198"""
+    with Loopback(dimensions=4, certificate=certificates.serving(certificate)) as server:
+        found = failure(address(server).replace("https://", "http://"))
+        assert "use https://" in found.detail + found.hint
+
+    def alert(guest: socket.socket) -> None:
+        guest.recv(4096)
+        guest.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+        heard_out(guest)
+
+    with listening(alert) as port:
+        found = failure(f"http://127.0.0.1:{port}/v1")
+    assert (found.kind, found.cause, found.hint) == ("fatal", "tls", "use https://")
+
+
+WORDS = {
+    "the reply is not valid HTTP",
+    "the reply's headers are too long",
+    "the server closed the connection without a reply",
+    "connection reset by peer",
+    "the connection closed in mid-reply",
+}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x00\x01\x02",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: \0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x: " + b"y" * 200_000,
+        b"",
+    ],
+    ids=range(10),
+)
+def test_no_words_of_the_libraries_below_reach_a_user(reply: bytes, reached: Reached) -> None:
+    """#198: h11 speaks of its states, `_SWITCH_UPGRADE event without a pending proposal`."""
+    with Loopback(dimensions=4, faults=[Fault("raw", body=reply)]) as server:
+        assert failure(reached(server)).detail.partition(" (")[0] in WORDS
 
 
 @pytest.mark.parametrize("exception", ["endpoint.invalid", ".invalid", "*"])

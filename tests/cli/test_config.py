@@ -1,9 +1,14 @@
 """`tovec config`: what is in force and where it came from; `check`: does it work."""
 
 import json
+import socket
 
 import pytest
 from tests.servers.loopback import Fault, Loopback
+
+from tovec.cli.app import run
+from tovec.cli.reporting import Reporter
+from tovec.settings import RANGES
 
 KEY = "sk-canary-0123456789"
 
@@ -85,3 +90,117 @@ def test_check_of_an_address_with_nothing_behind_it_says_so(tovec):
     done = tovec("config", "check", "--base-url", "http://127.0.0.1:9/v1", "-m", "m")
     assert done.returncode == 4
     assert b"refused" in done.stderr
+
+
+def test_the_proxy_in_effect_is_shown_without_its_password(tovec):
+    """#196"""
+    env = {"HTTPS_PROXY": "http://me:canary@proxy.example:3128", "OPENAI_API_KEY": KEY}
+    done = tovec("config", "--format", "json", env=env)
+    assert settings(done)["proxy"] == ("http://proxy.example:3128", "HTTPS_PROXY")
+    assert b"canary" not in done.stdout + done.stderr
+    assert "proxy" not in settings(tovec("config", "--format", "json", "-p", "ollama", env=env))
+
+
+def test_check_names_a_proxy_that_is_dead(monkeypatch, capsys):
+    """#196: it ends as any outage does, and blames the right one."""
+    monkeypatch.setenv("TOVEC_API_KEY", KEY)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("HTTPS_PROXY", place)
+        words = ["config", "check", "--base-url", "https://endpoint.invalid/v1", "-m", "m"]
+        assert run(words, Reporter()) == 4
+    said = capsys.readouterr()
+    assert f"proxy        ok       {place}, named by HTTPS_PROXY" in said.out
+    assert f"the proxy {place} cannot be reached" in said.err
+
+
+def test_the_key_that_an_address_gets_is_shown(monkeypatch, capsys):
+    """#191: for an address that is not the provider's own, it is another one."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    words = ["config", "-p", "openai", "--base-url", "https://other.example/v1"]
+    assert run([*words, "--format", "json"], Reporter()) == 0
+    rows = {row["setting"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["key"]["value"] == "missing"
+    assert "TOVEC_API_KEY" in rows["key"]["origin"] and "OPENAI_API_KEY" in rows["key"]["origin"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("dimensions", one) for one in ("0", "-4", "65537", "9" * 30)],
+        *[("timeout", one) for one in ("0", "-5", "nan", "inf", "1e9")],
+        *[("give-up-after", one) for one in ("-1", "nan", "inf")],
+        *[("max-retries", one) for one in ("-1", "9" * 30)],
+        *[("concurrency", one) for one in ("0", "100000")],
+        *[("rpm", one) for one in ("0", "-1", "9" * 30)],
+        *[("tpm", one) for one in ("0", "-1")],
+        *[("model", one) for one in ("", "m\x1b")],
+        *[("user", one) for one in ("", "u\x7f")],
+        ("encoding-format", "hex"),
+        ("provider", ""),
+        ("base-url", ""),
+        ("url", "ftp://h"),
+    ],
+)
+def test_a_value_is_checked_alike_on_the_command_line_and_in_the_config(
+    option, value, tmp_path, capsys
+):
+    """#194: a config with `rpm = 0` hung for ever, where --rpm 0 was refused."""
+    words = ["embed", "hi", "-m", "m"] if option != "model" else ["embed", "hi"]
+    words += [] if option in ("provider", "base-url", "url") else ["-p", "ollama"]
+    assert run([*words, f"--{option}={value}"], Reporter()) == 2
+    typed = capsys.readouterr().err
+    assert f"--{option}" in typed.splitlines()[0]
+    number = option in RANGES or option.replace("-", "_") in RANGES
+    field = f"{option.replace('-', '_')} = {value if number else json.dumps(value)}\n"
+    (tmp_path / "c.toml").write_text(field.replace("\x7f", "\\u007f"))
+    assert run([*words, "--config", str(tmp_path / "c.toml")], Reporter()) == 2
+    in_file = capsys.readouterr().err
+    assert str(tmp_path / "c.toml") in in_file
+    end = typed.splitlines()[0].partition(" must ")[2]
+    assert end in in_file, "in the same words"
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "9" * 30, '{"a": [-1e999]}', '"\\ud800"'])
+def test_an_extra_field_that_json_cannot_hold_is_refused(value, capsys):
+    """#194"""
+    assert run(["embed", "hi", "-p", "ollama", "-m", "m", "--extra", f"x={value}"], Reporter()) == 2
+    assert "--extra: 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model = " + "9" * 5000, "extra = " + "{a=" * 500 + "1" + "}" * 500,
+        "extra = " + "[" * 20_000, "extra = { x = 1979-05-27 }", "extra = { x = nan }",
+    ],
+    ids=range(5),
+)  # fmt: skip
+def test_no_config_ends_in_a_traceback(text, tmp_path, capsys):
+    """#194"""
+    (tmp_path / "c.toml").write_text(text)
+    words = ["embed", "hi", "-p", "ollama", "-m", "m", "--config", str(tmp_path / "c.toml")]
+    assert run(words, Reporter()) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["base_url", "url", "--base-url", "--url"])
+def test_an_address_beside_the_model_in_this_process(way, tmp_path, capfd):
+    """#195: in the config it is for other providers; typed, it is a contradiction."""
+    config = tmp_path / "c.toml"
+    config.write_text("" if way.startswith("--") else f'{way} = "http://127.0.0.1:9/v1"\n')
+    words = ["embed", "hi", "-p", "local", "--config", str(config)]
+    words += [way, "http://127.0.0.1:9/v1"] if way.startswith("--") else []
+    code = run(words, Reporter())
+    said = capfd.readouterr()
+    assert (code, bool(said.out)) == ((2, False) if way.startswith("--") else (0, True))
+    assert ("-p custom" in said.err) == way.startswith("--")
+
+
+@pytest.mark.parametrize("words", [["-d", "300"], ["-m", "other"], ["--extra", "task=x"]])
+def test_an_error_of_the_model_in_this_process_makes_nothing_up(words, capsys):
+    """#195: nothing was sent anywhere, and no log knows a request id."""
+    assert run(["embed", "hi", "-p", "local", *words], Reporter()) in (3, 5)
+    said = capsys.readouterr().err
+    assert said and not any(made_up in said for made_up in ("tovec.invalid", "http", "req_"))

@@ -1,8 +1,14 @@
 """`tovec models`: what is known, and what the endpoint says."""
 
 import json
+import os
 
+import pytest
 from tests.servers.loopback import Loopback
+
+from tovec.cli import models as listing
+from tovec.cli.app import run
+from tovec.cli.reporting import Reporter
 
 
 def test_models_are_listed_with_prices_and_pages(tovec):
@@ -44,3 +50,54 @@ def test_a_models_list_that_is_not_there_is_exit_4(tovec):
     done = tovec("models", "--remote", "--base-url", "http://127.0.0.1:9/v1")
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) <= 3
+
+
+def test_the_endpoints_models_are_not_mixed_with_those_of_others(tmp_path, monkeypatch, capsys):
+    """#200: a server's list named OpenAI's models, which it does not have."""
+    with Loopback(model="served-here") as server:
+        (tmp_path / "c.toml").write_text(f'[providers.openai]\nbase_url = "{server.base_url}"\n')
+        words = ["models", "--remote", "--format", "json"]
+        assert run([*words, "--base-url", server.base_url], Reporter()) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [(row["id"], row["served"]) for row in found] == [("served-here", True)]
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+        words += ["-p", "openai", "--config", str(tmp_path / "c.toml")]
+        assert run(words, Reporter()) == 0
+    served = {row["id"]: row["served"] for row in json.loads(capsys.readouterr().out)}
+    assert served["served-here"] is True
+    assert served["text-embedding-3-small"] is False
+    assert "static-minilm-256" not in served
+
+
+def test_a_password_in_a_providers_address_is_not_listed(tmp_path, capsys):
+    """#192"""
+    path = tmp_path / "c.toml"
+    path.write_text('[providers.mine]\nbase_url = "https://me:canary@h.example/v1"\n')
+    for form in ("table", "json", "tsv"):
+        words = ["models", "--providers", "--config", str(path), "--format", form]
+        assert run(words, Reporter()) == 0
+        said = capsys.readouterr()
+        assert "mine" in said.out and "canary" not in said.out + said.err
+
+
+@pytest.mark.parametrize("columns", [80, 60, 30])
+def test_a_narrow_table_never_cuts_the_keys_variable(columns, monkeypatch, capsys):
+    """#201: the address goes first; the variable is what the table is for."""
+    monkeypatch.setattr(listing, "is_terminal", lambda: True)
+    monkeypatch.setattr(
+        listing.shutil, "get_terminal_size", lambda: os.terminal_size((columns, 24))
+    )
+    assert run(["models", "--providers"], Reporter()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    keys = {line.split()[1] for line in lines[1:]}
+    assert {"AZURE_OPENAI_API_KEY", "CLOUDFLARE_API_TOKEN", "OPENAI_API_KEY"} <= keys
+    assert "address" not in lines[0]
+    assert columns < 60 or max(map(len, lines)) <= columns
+
+
+def test_a_wide_terminal_shows_every_column(monkeypatch, capsys):
+    """#201"""
+    monkeypatch.setattr(listing, "is_terminal", lambda: True)
+    monkeypatch.setattr(listing.shutil, "get_terminal_size", lambda: os.terminal_size((200, 24)))
+    assert run(["models", "--providers"], Reporter()) == 0
+    assert "address" in capsys.readouterr().out.splitlines()[0]

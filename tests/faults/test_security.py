@@ -120,7 +120,7 @@ def test_a_redirect_sends_neither_key_nor_text_elsewhere_whatever_the_keys_heade
             config.write_text(f'{before}key_header = "{header}"\n')
             server.faults = [Fault("status", status=status, headers={"location": target})]
             done = job.run(env={**os.environ, "MINE_API_KEY": KEY})
-            failed(done, 5, "redirect")
+            failed(done, 5, f"a redirect to http://127.0.0.1:{other.port}")
             assert not other.ledger.entries and not other.ledger.connections
 
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from tovec.api.interface import Call, Reply, Transport
+from tovec.api.proxies import Proxy
+from tovec.api.trust import HINT, trusted
 from tovec.errors import LaterError, PersonError
 
 SECONDS = 10.0
@@ -48,15 +50,16 @@ class Overheard:
         return isinstance(orjson.loads(self.reply.body)["data"][0]["embedding"], str)
 
 
-def reach(url: str, *, proxied: bool) -> Iterator[Step]:
+def reach(url: str, proxy: Proxy | None) -> Iterator[Step]:
     """Look the host up, connect, and shake hands if it speaks TLS; a step at a time.
 
     Raises LaterError or PersonError, naming the step that fails.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    if proxied:
-        yield Step("dns", "skipped", "a proxy is set: it looks the host up and connects")
+    if proxy is not None:
+        yield Step("proxy", "ok", f"{proxy.shown}, named by {proxy.variable}")
+        yield Step("dns", "skipped", "the proxy looks the host up and connects")
         return
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -78,10 +81,14 @@ def reach(url: str, *, proxied: bool) -> Iterator[Step]:
                 yield Step("tls", "skipped", "plain http")
     except ssl.SSLCertVerificationError as error:
         raise PersonError(
-            f"the certificate is refused: {error.verify_message}", where=host
+            f"the certificate is rejected: {error.verify_message}", where=host, hint=HINT
         ) from None
     except ssl.SSLError:
-        raise PersonError("the server does not speak TLS as https:// asks", where=host) from None
+        raise PersonError(
+            "the server does not speak TLS as https:// asks",
+            where=host,
+            hint="use http:// for a server without TLS",
+        ) from None
     except OSError as error:
         raise LaterError(
             f"no connection: {error.strerror or error}", where=f"{host}:{port}"
@@ -89,8 +96,7 @@ def reach(url: str, *, proxied: bool) -> Iterator[Step]:
 
 
 def _handshake(connection: socket.socket, host: str) -> Step:
-    context = ssl.create_default_context()
-    with context.wrap_socket(connection, server_hostname=host) as secured:
+    with trusted().wrap_socket(connection, server_hostname=host) as secured:
         certificate = secured.getpeercert() or {}
         named: Any = certificate.get("issuer", ())
         issuer = dict(pair[0] for pair in named)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tovec.api import headers, parts, wire
-from tovec.api.endpoint import Endpoint, shown
+from tovec.api.endpoint import Endpoint, sent_fields, shown
 from tovec.api.errors import (
     AMBIGUOUS,
     BAD_ANSWER,
@@ -263,14 +263,10 @@ class Client:
                 await self._governor.rest(delay)
 
     def _call(self, inputs: Inputs, stretch: float, encoding: str | None = "") -> Call:
-        endpoint, provider = self.endpoint, self.endpoint.provider
-        fields: dict[str, object] = {"model": endpoint.model}
-        if endpoint.dimensions is not None and self._ask_dimensions:
-            fields[str(provider.dimensions_field)] = endpoint.dimensions
-        if provider.encoding_field is not None:
-            fields[provider.encoding_field] = self._encodings[0] if encoding == "" else encoding
-        fields["user"] = endpoint.user
-        body = wire.encode(inputs, {**fields, **endpoint.extra})
+        endpoint = self.endpoint
+        asked = self._encodings[0] if encoding == "" else encoding
+        fields = sent_fields(endpoint, asked, dimensions=self._ask_dimensions)
+        body = wire.encode(inputs, fields)
         # Enough for numbers written in full; vectors are received wider than they are cut here.
         cap = (64 << 10) + len(inputs) * ((self._width or FIRST_WIDTH) * 32 + 512)
         cap = cap if self._width else max(cap, FIRST_CAP)
@@ -685,7 +681,8 @@ class Client:
                 raise PersonError(
                     f"nothing that was sent is accepted: {refused.reason}",
                     where=shown(self.endpoint.url),
-                    hint="check the model and the options, such as --dimensions and --extra",
+                    hint="check the model and the options, such as --dimensions and --extra; "
+                    "--encoding-format float for servers that refuse base64",
                 )
         self._splits += len(request) > 1
         if self._splits > max(MOST_SPLITS, self._sent // 20):
@@ -708,7 +705,7 @@ class Client:
     # Words ------------------------------------------------------------------------------------
 
     def _person(self, refusal: Refusal) -> PersonError:
-        advice = hint(refusal, self.endpoint.model)
+        advice = hint(refusal, self.endpoint.model, self.endpoint.key_advice)
         return PersonError(str(refusal), where=shown(self.endpoint.url), hint=advice)
 
     def _later(self, what: str) -> LaterError:
@@ -721,11 +718,12 @@ class Client:
     def _gone(self, failure: TransportFailure) -> LaterError | PersonError:
         where, detail = shown(self.endpoint.url), self._blotted(failure.detail)
         if failure.kind == "fatal":
-            return PersonError(detail, where=where)
+            return PersonError(detail, where=where, hint=failure.hint)
         return LaterError(
             f"the endpoint cannot be reached: {detail}",
             where=where,
-            hint="`tovec config check` tries it step by step; then run the same command again",
+            hint=failure.hint
+            or "`tovec config check` tries it step by step; then run the same command again",
         )
 
     def _blotted(self, text: str) -> str:

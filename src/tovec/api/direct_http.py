@@ -22,13 +22,19 @@ from typing import TypeVar, cast
 import httpx
 
 from tovec.api.interface import Phase, Progress
+from tovec.api.trust import trusted
 
 ADDRESS_SECONDS = 2.0  # for each address of a host but the last: a dead one must not use up all
 BUFFER_BYTES = 1 << 16
 PIECE_BYTES = 1 << 18
 _PORTS = {"http": 80, "https": 443}
+TLS_ALERT = b"\x15\x03"  # how a server that speaks TLS begins its answer to anything else
 Origin = tuple[str, str, int]  # scheme, host, port
 T = TypeVar("T")
+
+
+class SpeaksTLS(http.client.HTTPException):
+    """The server answers plain HTTP with an alert of TLS."""
 
 
 class DirectTransport(httpx.AsyncBaseTransport):
@@ -105,7 +111,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
                 connection = _Connection(origin, await _open_socket(origin))
                 if origin[0] == "https":
-                    secure = partial(connection.secure, self._trusted or httpx.create_ssl_context())
+                    secure = partial(connection.secure, self._trusted or trusted())
                     await self.in_thread(connection, secure)
                 return connection
         except TimeoutError as error:
@@ -294,6 +300,8 @@ class _Reader(io.BufferedReader):
     def readline(self, size: int | None = -1, /) -> bytes:
         """Return a line. Raises HTTPException for one that is cut off: "0" may begin a number."""
         line = super().readline(size)
+        if line.startswith(TLS_ALERT):
+            raise SpeaksTLS("an alert of TLS")
         if line and not line.endswith(b"\n") and len(line) != size:
             raise http.client.HTTPException("the connection was closed in the middle of a line")
         return line

@@ -14,27 +14,30 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 
+from tovec.api.endpoint import PORTS, origin
 from tovec.api.interface import Reply
 
 SNIPPET = 512  # characters of a server's words that are passed on
 
 
 class TransportFailure(Exception):  # noqa: N818 - it is not an error of the program
-    """No answer came. `cause` is a fixed short word, `detail` for a user.
+    """No answer came. `cause` is a fixed short word, `detail` for a user, `hint` the next step.
 
     kind: "not_sent" (surely unpaid), "stale" (an idle connection had been closed: try a new one),
     "ambiguous" (may have been worked on and billed), "foreign" (an answer that no endpoint gives:
     beyond its cap, or in an encoding nobody asked for), "fatal" (trying again cannot help).
     """
 
-    def __init__(self, kind: str, cause: str, detail: str) -> None:
+    def __init__(self, kind: str, cause: str, detail: str, hint: str = "") -> None:
         super().__init__(detail)
         self.kind = kind
         self.cause = cause
         self.detail = detail
+        self.hint = hint
 
 
 class BadAnswer(Exception):  # noqa: N818 - the same
@@ -80,9 +83,11 @@ class Refusal(NamedTuple):
     kind: str = ""  # the endpoint's own error type
     param: str = ""
     request_id: str = ""
+    hidden: bool = False  # whether it came under status 200; `status` is then what it means
 
     def __str__(self) -> str:
-        said = f"HTTP {self.status}" + (f", {self.kind}" if self.kind else "")
+        said = "an error under HTTP 200" if self.hidden else f"HTTP {self.status}"
+        said += f", {self.kind}" if self.kind else ""
         said += f": {self.message}" if self.message else ""
         return said + (f" (request {self.request_id})" if self.request_id else "")
 
@@ -139,6 +144,8 @@ _SIZE = re.compile(
 )
 # Answers of 500 that the same input will always meet: it is too long, or its vector is not finite.
 _ALWAYS = re.compile(r"too large to process|physical batch|unsupported value: NaN", re.I)
+_TO_TLS = re.compile(r"\bhttps (port|server)|plain http request", re.I)
+_ENCODING = re.compile(r"encoding.?format|embedding.?type|base64", re.I)
 _OURS = {"model_not_found", "invalid_model", "unsupported_model"}
 _HINTED = {
     401: "check the key; `tovec models --providers` names the variable each provider reads",
@@ -151,17 +158,19 @@ _HINTED = {
 
 
 def classify(reply: Reply) -> Refusal:
-    """Give the refusal that a reply is which is no answer: an error object at times under 200."""
+    """Classify a reply that carries no embeddings; an error object may come with status 200."""
+    hidden = reply.status == 200
     reply = _with_status(reply)
     said = _said(reply.body)
     refusal = Refusal(
         reply.status,
         _PERSON,
-        _text(said.get("message")) or _snippet(reply),
+        _redirect(reply) or _text(said.get("message")) or _snippet(reply),
         _text(said.get("code")),
-        _text(said.get("type")),
+        "" if ":" in (kind := _text(said.get("type"))) else kind,  # problem+json's is an address
         _text(said.get("param")),
         request_id(reply.headers),
+        hidden,
     )
     rule = _rule(refusal)
     # The endpoint knows best whether trying again helps, but for money and for being too fast.
@@ -181,8 +190,31 @@ def _with_status(reply: Reply) -> Reply:
     return reply._replace(status=int(found[1]) if found else 500)
 
 
-def hint(refusal: Refusal, model: str = "") -> str:
-    """Give the next step for a refusal that needs a person; `model` is what was asked for."""
+def _redirect(reply: Reply) -> str:
+    """Return where a redirect leads: the server only, since the rest may hold a secret."""
+    target = reply.headers.get("location", "")
+    if not 300 <= reply.status < 400 or not target:
+        return ""
+    try:
+        parts = urlsplit(target)
+        absolute = parts.scheme in PORTS and bool(parts.hostname)
+        server = str(origin(target)) if absolute else parts.hostname
+    except ValueError:
+        return "a redirect to an address that cannot be read"
+    return f"a redirect to {server}" if server else "a redirect to another path of this server"
+
+
+def hint(refusal: Refusal, model: str = "", key_advice: str = "") -> str:
+    """Return the next step for a refusal that needs a person.
+
+    `model` is the one that was asked for, `key_advice` what to do about the key.
+    """
+    if refusal.status == 401 and key_advice:
+        return key_advice
+    if refusal.status == 400 and _TO_TLS.search(refusal.message):
+        return "the server speaks TLS on this port: use https://"
+    if refusal.status in (400, 422) and _ENCODING.search(f"{refusal.param} {refusal.message}"):
+        return "--encoding-format float asks for numbers instead of base64"
     if billing(refusal):
         return _HINTED[402]
     if refusal.status in (400, 404) and model and model in refusal.message:
@@ -246,13 +278,46 @@ def _said(body: bytes | bytearray) -> dict[str, Any]:
         return {}
     detail = error.get("detail")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):  # FastAPI, Nugen
-        place = ".".join(str(part) for part in detail[0].get("loc") or ())
+        place = _joined(detail[0].get("loc"))
         return {
             "message": f"{place}: {detail[0].get('msg', '')}",
             "type": detail[0].get("type"),
             "param": place,
         }
+    if problem := _first_problem(error):
+        message, place = problem
+        general = (error.get("message"), detail, error.get("title"))
+        lead = next((f"{words} " for words in general if isinstance(words, str)), "")
+        about = f"{place}: " if place else ""
+        return {"param": place, **error, "message": f"{lead}({about}{message})"}
+    if "message" not in error and not isinstance(detail, str):
+        detail = error.get("title")  # application/problem+json without a detail
     return {"message": detail, **error} if isinstance(detail, str) else error
+
+
+def _first_problem(error: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the first problem that a problem+json object lists, in words, and its place.
+
+    `validation` is Prism's list, `errors` that of RFC 9457 or, by field, of ASP.NET.
+    """
+    listed = error.get("validation") or error.get("errors")
+    if isinstance(listed, dict) and listed:
+        place, words = next(iter(listed.items()))
+        first = words[0] if isinstance(words, list) and words else words
+        return (str(first), str(place)) if isinstance(first, str) else None
+    if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
+        return None
+    first = listed[0]
+    message = first.get("message") or first.get("detail")
+    place = _joined(first.get("location") or first.get("pointer") or first.get("path"))
+    return (message, place) if isinstance(message, str) else None
+
+
+def _joined(place: object) -> str:
+    """Return a place in a body, given as a list or a JSON pointer, as body.field."""
+    if isinstance(place, str):
+        return place.removeprefix("#").strip("/").replace("/", ".")
+    return ".".join(map(str, place)) if isinstance(place, list) else ""
 
 
 def _text(value: object) -> str:

@@ -14,17 +14,18 @@ import os
 import socket
 import ssl
 import time
-import urllib.request
 import zlib
 from functools import partial
 from typing import Any
 
 import httpx
 
-from tovec.api.direct_http import DirectTransport
-from tovec.api.endpoint import is_loopback, shown
+from tovec.api.direct_http import DirectTransport, SpeaksTLS
+from tovec.api.endpoint import shown
 from tovec.api.errors import TransportFailure
 from tovec.api.interface import Call, Phase, Progress, Reply
+from tovec.api.proxies import Proxy, proxy_for
+from tovec.api.trust import HINT, trusted
 from tovec.errors import PersonError
 
 CONNECT_SECONDS = 10.0
@@ -41,20 +42,23 @@ class HttpxTransport:
 
     def __init__(self, url: str, *, concurrency: int) -> None:
         """Raises PersonError for certificates or a proxy in the environment that cannot be used."""
+        self._proxy = proxy_for(url)
+        secure_proxy = self._proxy is not None and self._proxy.url.startswith("https://")
         # Certificates take 20 ms to load; plain http has no use for them.
-        trusted = _trusted() if url.startswith("https://") else None
-        proxied = not is_loopback(url) and _a_proxy_is_named()
+        context = trusted() if url.startswith("https://") or secure_proxy else None
         carrier = (
             None
-            if proxied
-            else DirectTransport(trusted, keep_alive=KEEP_ALIVE_SECONDS, threads=concurrency)
+            if self._proxy
+            else DirectTransport(context, keep_alive=KEEP_ALIVE_SECONDS, threads=concurrency)
         )
         try:
             self._client = httpx.AsyncClient(
                 transport=carrier,
+                proxy=self._proxy
+                and httpx.Proxy(self._proxy.url, ssl_context=context if secure_proxy else None),
                 follow_redirects=False,
-                verify=trusted or False,
-                trust_env=proxied,
+                verify=context or False,  # False only where nothing speaks TLS
+                trust_env=False,
                 limits=httpx.Limits(
                     max_connections=concurrency,
                     max_keepalive_connections=concurrency,
@@ -66,6 +70,7 @@ class HttpxTransport:
             # Not its words: a proxy's address may hold a password.
             raise PersonError(
                 "the proxy that the environment names cannot be used",
+                where=self._proxy.variable if self._proxy else "",
                 hint="HTTPS_PROXY and ALL_PROXY take http://HOST:PORT; NO_PROXY names exceptions",
             ) from None
 
@@ -90,31 +95,13 @@ class HttpxTransport:
             raise TransportFailure(kind, cause, f"no {what} within {call.deadline:g} s") from None
         except httpx.HTTPError as error:
             late = time.monotonic() - began > STALE_SECONDS
-            raise _failure(error, call.url, progress, late=late) from None
-        except (httpx.InvalidURL, UnicodeError) as error:
-            raise TransportFailure("fatal", "address", str(error)) from None
+            raise _failure(error, call.url, progress, late=late, proxy=self._proxy) from None
+        except (httpx.InvalidURL, UnicodeError):
+            raise TransportFailure("fatal", "address", "the address cannot be used") from None
 
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
-
-
-def _a_proxy_is_named() -> bool:
-    """Say whether the environment names any; which hosts it is for, httpx knows."""
-    named = urllib.request.getproxies()
-    return any(named.get(scheme) for scheme in ("http", "https", "all"))
-
-
-def _trusted() -> ssl.SSLContext:
-    """Give the certificates to trust: those of SSL_CERT_FILE or SSL_CERT_DIR, or the usual ones."""
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:  # ssl.SSLError is one too
-        raise PersonError(
-            f"the certificates cannot be read: {error.strerror or error}",
-            where=os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or "",
-            hint="SSL_CERT_FILE names a file of certificates in PEM form",
-        ) from None
 
 
 async def _body(response: httpx.Response, cap: int) -> bytes:
@@ -193,47 +180,110 @@ async def _follow(progress: Progress, event: str, _info: object) -> None:
 
 
 def _failure(
-    error: httpx.HTTPError, url: str, progress: Progress, *, late: bool
+    error: httpx.HTTPError,
+    url: str,
+    progress: Progress,
+    *,
+    late: bool,
+    proxy: Proxy | None = None,
 ) -> TransportFailure:
-    """Say what kind of failure an exception of httpx is: sent or not, fatal or passing."""
-    if found := _in_chain(error, ssl.SSLCertVerificationError):
-        reason = getattr(found, "verify_message", "") or "it is not trusted"
-        return TransportFailure(
-            "fatal", "certificate", f"the certificate of {shown(url)} is refused: {reason}"
-        )
-    if _in_chain(error, ssl.SSLEOFError):
-        return TransportFailure("not_sent", "tls", "the connection was cut in TLS's handshake")
-    if _in_chain(error, ssl.SSLError) and isinstance(error, httpx.ConnectError):
-        return TransportFailure(
-            "fatal", "tls", f"{shown(url)} does not speak TLS as https:// asks for"
-        )
-    if isinstance(error, httpx.ConnectTimeout):
-        return TransportFailure("not_sent", "connect", f"no connection in {CONNECT_SECONDS:.0f} s")
+    """Return what kind of failure an exception of httpx is: sent or not, fatal or passing."""
+    if found := _tls_failure(error, url):
+        return found
     if isinstance(error, httpx.ProxyError):
-        return TransportFailure("fatal", "proxy", f"the proxy refuses: {error}"[:300])
-    if isinstance(error, httpx.ConnectError | httpx.PoolTimeout):
-        cause = _in_chain(error, OSError)
-        if isinstance(cause, OSError) and cause.errno in _NO_FILES:
-            return TransportFailure(
-                "not_sent", "files", "too many files or connections are open here"
-            )
-        words = _reason(cause) or str(error)[:300] or "connection refused"
-        return TransportFailure("not_sent", "connect", words)
+        return _proxy_failure(str(error), proxy)
+    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
+        return _no_connection(error, proxy)
     if isinstance(error, httpx.UnsupportedProtocol):
-        return TransportFailure("fatal", "address", str(error)[:300])
+        return TransportFailure("fatal", "address", "the address is not one of HTTP")
+    if _in_chain(error, SpeaksTLS):
+        return TransportFailure("fatal", "tls", "the server speaks TLS", "use https://")
+    if isinstance(error, httpx.LocalProtocolError):
+        return TransportFailure(
+            "fatal", "request", "the request holds a header that HTTP does not allow"
+        )
     if progress.phase is Phase.READING:
-        return TransportFailure("ambiguous", "truncated", "the answer was cut off")
+        return TransportFailure("ambiguous", "truncated", "the connection closed in mid-reply")
     lost = isinstance(error, httpx.ReadError | httpx.WriteError)
     silent = lost or "without sending" in str(error)
     if silent and not late and progress.reused:
         return TransportFailure("stale", "reset", "an idle connection had been closed")
     if progress.phase < Phase.WAITING:
         return TransportFailure("not_sent", "reset", "the connection was lost while sending")
-    return TransportFailure("ambiguous", "reset", str(error)[:300] or "connection lost")
+    words = _protocol_words(error)
+    if words == _NO_REPLY and url.startswith("http://") and not late:
+        words += " (if it speaks TLS, use https://)"
+    return TransportFailure("ambiguous", "reset", words)
+
+
+def _tls_failure(error: httpx.HTTPError, url: str) -> TransportFailure | None:
+    if found := _in_chain(error, ssl.SSLCertVerificationError):
+        reason = getattr(found, "verify_message", "") or "it is not trusted"
+        what = f"the certificate of {shown(url)} is rejected: {reason}"
+        return TransportFailure("fatal", "certificate", what, HINT)
+    if _in_chain(error, ssl.SSLEOFError):
+        return TransportFailure("not_sent", "tls", "the connection was cut in TLS's handshake")
+    if _in_chain(error, ssl.SSLError) and isinstance(error, httpx.ConnectError):
+        what = f"{shown(url)} does not speak TLS as https:// asks for"
+        return TransportFailure("fatal", "tls", what, "use http:// for a server without TLS")
+    return None
+
+
+_NO_REPLY = "the server closed the connection without a reply"
+PASSING_PROXY_STATUSES = ("408", "425", "429", "500", "502", "503", "504")
+
+
+def _proxy_failure(words: str, proxy: Proxy | None) -> TransportFailure:
+    """Return what a proxy's answer to CONNECT means; httpx gives its status and reason."""
+    name = f"the proxy {proxy.shown}" if proxy else "the proxy"
+    status, _, reason = words.partition(" ")
+    if not (status.isdecimal() and len(status) == 3):
+        return TransportFailure("fatal", "proxy", f"{name} cannot be used")
+    what = f"{name} answers {status}" + (f" ({reason[:100]})" if reason else "")
+    if status in PASSING_PROXY_STATUSES:
+        return TransportFailure("not_sent", "proxy", what, _proxy_hint(proxy))
+    if status in ("401", "407"):
+        variable = proxy.variable if proxy else "HTTPS_PROXY"
+        hint = f"it asks for credentials: {variable}=http://USER:PASSWORD@HOST:PORT"
+        return TransportFailure("fatal", "proxy", what, hint)
+    return TransportFailure("fatal", "proxy", what, _proxy_hint(proxy))
+
+
+def _proxy_hint(proxy: Proxy | None) -> str:
+    variable = proxy.variable if proxy else "HTTPS_PROXY"
+    return f"{variable} names this proxy; NO_PROXY names hosts to reach without it"
+
+
+def _no_connection(error: httpx.HTTPError, proxy: Proxy | None) -> TransportFailure:
+    cause = _in_chain(error, OSError)
+    if isinstance(cause, OSError) and cause.errno in _NO_FILES:
+        return TransportFailure("not_sent", "files", "too many files or connections are open here")
+    if isinstance(error, httpx.ConnectTimeout):
+        words = f"no connection in {CONNECT_SECONDS:.0f} s"
+    else:
+        words = _reason(cause) or "connection refused"
+    if proxy is None:
+        return TransportFailure("not_sent", "connect", words)
+    return TransportFailure(
+        "not_sent", "proxy", f"the proxy {proxy.shown} cannot be reached: {words}",
+        _proxy_hint(proxy),
+    )  # fmt: skip
+
+
+def _protocol_words(error: httpx.HTTPError) -> str:
+    """Return why no reply came, in our own words: h11 speaks of its states."""
+    said = str(error).lower()
+    if "without sending" in said or "without response" in said:
+        return _NO_REPLY
+    if isinstance(error, httpx.ReadError | httpx.WriteError):
+        return _reason(_in_chain(error, OSError)) or "the connection was lost"
+    if "too long" in said or "got more than" in said:
+        return "the reply's headers are too long"
+    return "the reply is not valid HTTP"
 
 
 def _reason(cause: BaseException | None) -> str:
-    """Say in the system's words why there is no connection; asyncio's name functions."""
+    """Return in the system's words why there is no connection; asyncio's name functions."""
     if not isinstance(cause, OSError) or not cause.errno:
         return ""
     unknown = isinstance(cause, socket.gaierror)  # its numbers are not the system's

@@ -15,6 +15,8 @@ from tovec.errors import UsageError
 LISTING = "Listing"
 LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
 NARROWEST = 6  # a column that is cut keeps so many characters
+KEPT = ("provider", "key", "id")  # columns that are never cut: their names are there to be copied
+DROPPED = ("address",)  # columns that a narrow terminal does without
 
 
 CHOOSING = ("--provider",)
@@ -41,7 +43,7 @@ def models(
         bool,
         typer.Option(
             "--remote",
-            help="Add what the endpoint's own list of models says.",
+            help="Ask the endpoint for its list; served says whether it has a model.",
             rich_help_panel=LISTING,
         ),
     ] = False,
@@ -117,22 +119,43 @@ def show(rows: list[dict[str, Any]], form: str) -> None:
     if form == "tsv":
         lines = ["\t".join(line) for line in (columns, *cells)]
     else:
-        lines = _aligned([[LABELS.get(name, name) for name in columns], *cells])
+        lines = _aligned(columns, cells)
     for line in lines:
         sys.stdout.write(encodable(line, sys.stdout) + "\n")
 
 
-def _aligned(cells: list[list[str]]) -> list[str]:
-    """Give lines with the cells in columns; on a terminal the widest are cut until a line fits.
+def _aligned(columns: list[str], cells: list[list[str]]) -> list[str]:
+    """Return lines with the cells in columns.
 
-    The first column is never cut: its names are there to be copied.
+    On a terminal that is too narrow, columns that it can do without are left out, and then the
+    widest are cut until a line fits; those whose names are there to be copied never are.
     """
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    if is_terminal() and len(widths) > 1:
-        room = shutil.get_terminal_size().columns - 2 * len(widths)
-        while sum(widths) > room and max(widths[1:]) > NARROWEST:
-            widths[widths.index(max(widths[1:]), 1)] -= 1
-    return ["  ".join(map(_padded, line, widths)).rstrip() for line in cells]
+    room = shutil.get_terminal_size().columns if is_terminal() else None
+    widths = _widths(columns, cells)
+    shown = [
+        i for i, name in enumerate(columns)
+        if room is None or name not in DROPPED or _total(widths) <= room
+    ]  # fmt: skip
+    columns = [columns[i] for i in shown]
+    cells = [[line[i] for i in shown] for line in cells]
+    widths = _widths(columns, cells)
+    flexible = [i for i, name in enumerate(columns) if i and name not in KEPT]
+    while room is not None and flexible and _total(widths) > room:
+        widest = max(flexible, key=lambda i: widths[i])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+    head = [LABELS.get(name, name) for name in columns]
+    return ["  ".join(map(_padded, line, widths)).rstrip() for line in (head, *cells)]
+
+
+def _widths(columns: list[str], cells: list[list[str]]) -> list[int]:
+    head = [LABELS.get(name, name) for name in columns]
+    return [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+
+
+def _total(widths: list[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _padded(cell: str, width: int) -> str:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tovec.api import providers
+from tovec.api import keys, providers, proxies
 from tovec.api.check import Overheard, Step, rate_headers, reach
 from tovec.api.client import Client
-from tovec.api.endpoint import is_loopback, resolve, shown
+from tovec.api.endpoint import resolve, shown
 from tovec.errors import PersonError, UsageError
 from tovec.events import Observer
 from tovec.jobs.connect import Hide, connect
@@ -34,7 +34,7 @@ SHOWN = (
 
 
 def effective(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Give every setting in force as rows: setting, value, origin. Keys only as set or not."""
+    """Return every setting in force as rows: setting, value, origin. Keys only as set or not."""
     rows = [_row("config file", _file(settings, environ), "")]
     address = settings.base_url or settings.url
     table = providers.load(settings.providers)
@@ -47,20 +47,32 @@ def effective(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, 
         "--base-url" if address else f"{provider.key_env} is set"
     )
     rows.append(_row("provider", provider.name, origin))
-    address_origin = settings.origins.get("base_url") or settings.origins.get("url")
-    try:
-        url: str | None = shown(resolve(provider, settings._replace(model="any")).url)
-        url = IN_PROCESS if provider.in_process else url
-    except UsageError:
-        url = None
-    rows.append(_row("address", url, address_origin or f"provider {provider.name}"))
-    rows.append(_key(provider, environ))
+    rows += _reached(settings, provider, environ)
     for name in SHOWN:
         row = _chosen(settings, name)
         if name == "model" and settings.model is None and provider.default_model:
             row = _row(name, provider.default_model, f"provider {provider.name}")
         rows.append(row)
     return rows
+
+
+def _reached(
+    settings: Settings, provider: providers.Provider, environ: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return the rows of the address, the proxy on the way to it, and the key that it gets."""
+    if provider.in_process:
+        origin = f"provider {provider.name}"
+        return [_row("address", IN_PROCESS, origin), _row("key", "none needed", origin)]
+    try:
+        url = resolve(provider, settings._replace(model="any")).url
+    except UsageError as error:
+        return [_row("address", None, error.what)]
+    origins = settings.origins
+    origin = origins.get("base_url") or origins.get("url") or f"provider {provider.name}"
+    rows = [_row("address", shown(url), origin)]
+    if proxy := proxies.proxy_for(url):
+        rows.append(_row("proxy", proxy.shown, proxy.variable))
+    return [*rows, _key(provider, url, environ)]
 
 
 def _row(setting: str, value: Any, origin: str) -> dict[str, Any]:
@@ -82,16 +94,18 @@ def _file(settings: Settings, environ: Mapping[str, str]) -> str:
     return f"{place} (nothing is set there)"
 
 
-def _key(provider: providers.Provider, environ: Mapping[str, str]) -> dict[str, Any]:
-    if provider.key_env and environ.get(provider.key_env):
-        return _row("key", "set", provider.key_env)
-    if provider.key_command:
-        return _row("key", "from a command", f"key_command of {provider.name}")
-    if provider.key_file:
-        return _row("key", "from a file", provider.key_file)
+def _key(provider: providers.Provider, url: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    source = keys.key_source(provider, url, environ)
+    match source.kind:
+        case "variable":
+            return _row("key", "set", source.name)
+        case "command":
+            return _row("key", "from a command", f"key_command of {provider.name}")
+        case "file":
+            return _row("key", "from a file", source.name)
     if not provider.key_required:
         return _row("key", "none needed", f"provider {provider.name}")
-    return _row("key", "missing", f"{provider.key_env} is not set")
+    return _row("key", "missing", keys.missing_key(provider, url).what)
 
 
 def check(
@@ -113,11 +127,7 @@ def check(
     place = IN_PROCESS if connection.provider.in_process else shown(endpoint.url)
     yield Step("settings", "ok", f"{connection.provider.name}, {place}")
     if not connection.provider.in_process:
-        proxied = not is_loopback(endpoint.url) and any(
-            environ.get(name)
-            for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY")
-        )
-        yield from reach(endpoint.url, proxied=proxied)
+        yield from reach(endpoint.url, proxies.proxy_for(endpoint.url))
     started = time.monotonic()
     answer = _ask(connection.provider.in_process, client)
     took = time.monotonic() - started

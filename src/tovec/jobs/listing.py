@@ -7,20 +7,21 @@ from typing import Any
 
 from tovec.api import models as model_table
 from tovec.api import providers as provider_table
+from tovec.api.endpoint import shown
 from tovec.events import Observer
 from tovec.jobs.connect import Hide, connect
 from tovec.settings import Settings
 
 
 def providers(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Give each provider with its key's variable and whether it is set, never its value."""
+    """Return each provider with its key's variable and whether it is set, never its value."""
     return [
         {
             "provider": one.name,
             "key": one.key_env,
             "set": bool(environ.get(one.key_env)) if one.key_env else None,
             "model": one.default_model,
-            "address": None if one.in_process else one.base_url,
+            "address": None if one.in_process or one.base_url is None else shown(one.base_url),
             "verified": one.verified,
         }
         for one in provider_table.load(settings.providers).values()
@@ -30,17 +31,21 @@ def providers(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, 
 def models(
     settings: Settings, environ: Mapping[str, str], remote: bool, observer: Observer, hide: Hide
 ) -> list[dict[str, Any]]:
-    """Give the known models of the chosen provider, or of all; `remote` adds the endpoint's own."""
-    name = settings.provider
-    rows = {
-        one.id: _row(one)
-        for one in model_table.load().values()
-        if name is None or name in one.providers
-    }
-    if remote:
-        for found in _remote(settings, environ, observer, hide):
-            rows.setdefault(found, _row(model_table.Model(found)))
-    return list(rows.values())
+    """Return the known models of the chosen provider, or of all.
+
+    With `remote` they are those of the endpoint that is asked, and each says whether the
+    endpoint's own list has it: no other provider's models are among them.
+    """
+    if not remote:
+        name = settings.provider
+        known = model_table.load().values()
+        return [_row(one) for one in known if name is None or name in one.providers]
+    provider, served = _remote(settings, environ, observer, hide)
+    ids = [one.id for one in model_table.load().values() if provider in one.providers]
+    return [
+        {**_row(model_table.find(name, provider)), "served": name in served}
+        for name in dict.fromkeys([*ids, *served])
+    ]
 
 
 def _row(model: model_table.Model) -> dict[str, Any]:
@@ -58,13 +63,14 @@ def _row(model: model_table.Model) -> dict[str, Any]:
 
 def _remote(
     settings: Settings, environ: Mapping[str, str], observer: Observer, hide: Hide
-) -> list[str]:
-    """Give the ids that the endpoint's `GET /v1/models` lists."""
+) -> tuple[str, list[str]]:
+    """Return the provider that was asked, and the ids that its `GET /v1/models` lists."""
     import asyncio
 
     # A model need not be chosen for this.
     named = settings if settings.model else settings._replace(model="any")
-    client = connect(named, environ, observer, hide).client
+    connection = connect(named, environ, observer, hide)
+    client = connection.client
 
     async def ask() -> list[str]:
         try:
@@ -72,4 +78,4 @@ def _remote(
         finally:
             await client.close()
 
-    return asyncio.run(ask())
+    return connection.provider.name, asyncio.run(ask())
