@@ -300,8 +300,6 @@ class _Reader(io.BufferedReader):
     def readline(self, size: int | None = -1, /) -> bytes:
         """Return a line. Raises HTTPException for one that is cut off: "0" may begin a number."""
         line = super().readline(size)
-        if line.startswith(TLS_ALERT):
-            raise SpeaksTLS("an alert of TLS")
         if line and not line.endswith(b"\n") and len(line) != size:
             raise http.client.HTTPException("the connection was closed in the middle of a line")
         return line
@@ -310,6 +308,8 @@ class _Reader(io.BufferedReader):
 class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the head, after any 1xx responses. Raises HTTPException for an invalid one."""
+        if self.fp.peek(len(TLS_ALERT)).startswith(TLS_ALERT):
+            raise SpeaksTLS("an alert of TLS")
         super().begin()
         while 102 <= self.status < 200:  # http.client itself skips 100 alone
             self.headers = None  # type: ignore[assignment]  # "not begun"
