@@ -103,7 +103,7 @@ class Settings(NamedTuple):
 
 
 def default_path() -> Path | None:
-    """Give the platform's place for the config file, there or not; None without a home."""
+    """Return the platform's place for the config file, there or not; None without a home."""
     try:
         if sys.platform == "linux":  # the XDG rule, which platformdirs takes 9 ms to load for
             base = os.environ.get("XDG_CONFIG_HOME", "").strip() or "~/.config"

@@ -19,8 +19,9 @@ from tovec.api.endpoint import (
     shown,
 )
 from tovec.api.providers import Provider, load
+from tovec.api.wire import encode
 from tovec.errors import PersonError, UsageError
-from tovec.settings import Settings
+from tovec.settings import Settings, from_table
 from tovec.store.keys import identity_digest
 
 PROVIDER = Provider(name="p", base_url="https://api.example.com/v1")
@@ -159,6 +160,28 @@ def test_an_origin_is_scheme_host_and_port() -> None:
     assert len({origin(url) for url in same}) == 1
     others = ["http://h/v1", "https://h:8443/v1", "https://h.example/v1", "https://h./v1"]
     assert len({origin(url) for url in (*same, *others)}) == 1 + len(others)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=3), inside),
+    max_leaves=5,
+)
+likely = st.sampled_from(["m", "base64", "http://h/v1", 4, 1.5, 10**30, float("nan"), "\udcff", {}])
+fields = st.sampled_from(sorted(set(Settings._fields) - {"origins", "provider", "providers"}))
+
+
+@given(st.dictionaries(fields, likely | anything))
+def test_whatever_a_config_holds_makes_a_request_or_a_usage_error(table: dict[str, Any]) -> None:
+    """#194: no value gets as far as the JSON writer, and fails there."""
+    try:
+        found = resolve(PROVIDER, from_table({"model": "m", **table}, "c.toml"))
+    except UsageError:
+        return
+    body = orjson.loads(encode(["hi"], sent_fields(found, found.encoding)))
+    assert body["model"] == found.model and body["input"] == ["hi"]
+    sent = {name: value for name, value in found.extra.items() if value is not None}
+    assert {name: body[name] for name in sent} == sent
 
 
 # What makes a vector ------------------------------------------------------------------------------

@@ -332,7 +332,7 @@ def test_another_model_in_the_same_directory_is_refused_and_named(batch, server,
     batch(server, rows, "-o", "out.jsonl", "--keep-job")
     done = batch(server, rows, "-o", "out.jsonl", "--keep-job", "-d", "4")
     assert done.returncode == 8
-    assert b"its dimensions is None, now it is 4" in done.stderr
+    assert b"its dimensions is not set, now it is 4" in done.stderr
     assert batch(server, rows, "-o", "out.jsonl", "--keep-job").returncode == 0
 
 

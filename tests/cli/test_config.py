@@ -5,6 +5,7 @@ import socket
 
 import pytest
 from tests.servers.loopback import Fault, Loopback
+from tests.servers.sockets import listening
 
 from tovec.cli.app import run
 from tovec.cli.reporting import Reporter
@@ -204,3 +205,58 @@ def test_an_error_of_the_model_in_this_process_makes_nothing_up(words, capsys):
     assert run(["embed", "hi", "-p", "local", *words], Reporter()) in (3, 5)
     said = capsys.readouterr().err
     assert said and not any(made_up in said for made_up in ("tovec.invalid", "http", "req_"))
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(b"503 Unavailable", 4), (b"504 Timeout", 4), (b"407 Auth", 5)]
+)
+def test_a_proxys_outage_is_for_later_and_its_refusal_for_a_person(
+    status, code, monkeypatch, capsys
+):
+    """#196: seen from the command, whose exit code cron and systemd act on."""
+
+    def proxy(guest):
+        guest.recv(4096)
+        guest.sendall(b"HTTP/1.1 " + status + b"\r\n\r\n")
+
+    with listening(proxy) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:canary@127.0.0.1:{port}")
+        words = ["embed", "hi", "--base-url", "https://endpoint.invalid/v1", "-m", "m"]
+        assert run([*words, "--max-retries", "0"], Reporter()) == code
+    said = capsys.readouterr().err
+    assert f"the proxy http://127.0.0.1:{port} answers {status[:3].decode()}" in said
+    assert "HTTPS_PROXY" in said and "canary" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [({}, "export LITELLM_PROXY_API_KEY="), ({"LITELLM_PROXY_API_KEY": KEY}, "check the key in")],
+)
+def test_a_refused_key_names_the_variable_that_this_address_reads(
+    given, advice, tmp_path, monkeypatch, capsys
+):
+    """#191: `-p litellm` could send no key, and the hint led to a table without a variable."""
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with Loopback(key="sk-right") as server:
+        (tmp_path / "c.toml").write_text(f'[providers.litellm]\nbase_url = "{server.base_url}"\n')
+        words = ["embed", "hi", "-p", "litellm", "-m", "m", "--config", str(tmp_path / "c.toml")]
+        assert run(words, Reporter()) == 5
+    said = capsys.readouterr().err
+    assert advice in said and "LITELLM_PROXY_API_KEY" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "m\udcff"], ["-m", "m", "--user", "\udcff"], ["-m", "m", "--extra", "x=\udcff"],
+        ["-m", "m", "--extra", "\udcff=1"], ["-m", "m", "-p", "\udcff"],
+        ["-m", "m", "--base-url", "http://h\udcff/v1"],
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_arguments_that_are_not_utf8_are_refused_in_words(words, capsys):
+    """#194: as a shell passes bytes that are no text."""
+    assert run(["embed", "hi", "-p", "ollama", *words], Reporter()) == 2
+    said = capsys.readouterr().err
+    assert said.isascii() and "Traceback" not in said

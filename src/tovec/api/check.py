@@ -44,7 +44,7 @@ class Overheard:
         await self._inner.close()
 
     def in_base64(self) -> bool:
-        """Say whether the last reply's first embedding came as base64."""
+        """Return whether the last reply's first embedding came as base64."""
         if self.reply is None:
             return False
         return isinstance(orjson.loads(self.reply.body)["data"][0]["embedding"], str)
@@ -105,7 +105,7 @@ def _handshake(connection: socket.socket, host: str) -> Step:
 
 
 def rate_headers(reply: Reply) -> str:
-    """Give the rate-limit headers of a reply, as they came."""
+    """Return the rate-limit headers of a reply, as they came."""
     return ", ".join(
         f"{name.removeprefix('x-ratelimit-')}={value[:40]}"
         for name, value in sorted(reply.headers.items())

@@ -183,7 +183,7 @@ def classify(reply: Reply) -> Refusal:
 
 
 def _with_status(reply: Reply) -> Reply:
-    """Give an error object under status 200 the status that its code means (fault 35)."""
+    """Return the reply, one under 200 with the status that its error means (fault 35)."""
     if reply.status != 200:
         return reply
     found = re.search(rb'"(?:code|status)"\s*:\s*"?([45]\d\d)\b', reply.body[:4096])
@@ -228,7 +228,7 @@ def hint(refusal: Refusal, model: str = "", key_advice: str = "") -> str:
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """Give the id under which the endpoint logged the request, if it says so."""
+    """Return the id under which the endpoint logged the request, if it says so."""
     for name in ("x-request-id", "request-id", "mistral-correlation-id", "cf-ray"):
         if value := headers.get(name):
             return value[:100]
@@ -236,7 +236,7 @@ def request_id(headers: Mapping[str, str]) -> str:
 
 
 def billing(refusal: Refusal) -> bool:
-    """Say whether money is the reason: no waiting helps, and 429 does not mean "slower" here."""
+    """Return whether money is the reason: no waiting helps, and 429 does not mean "slower" here."""
     return (
         refusal.status == 402
         or refusal.code in _BILLING
@@ -264,7 +264,7 @@ def _rule(refusal: Refusal) -> Rule:
 
 
 def _said(body: bytes | bytearray) -> dict[str, Any]:
-    """Give message, code, type and param, from whichever shape the endpoint speaks."""
+    """Return message, code, type and param, from whichever shape the endpoint speaks."""
     try:
         answer = orjson.loads(body)
     except ValueError:
@@ -325,7 +325,7 @@ def _text(value: object) -> str:
 
 
 def _snippet(reply: Reply) -> str:
-    """Give a body that is not an error object, shortened; HTML only by its title."""
+    """Return a body that is not an error object, shortened; HTML only by its title."""
     text = reply.body[: 4 * SNIPPET].decode(errors="replace").strip()
     if text.startswith("<"):
         title = re.search(r"<title[^>]*>([^<]*)", text, re.I)

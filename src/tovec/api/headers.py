@@ -33,13 +33,13 @@ class Rates(NamedTuple):
 
 
 def number(text: str | None) -> float | None:
-    """Give a plain non-negative decimal; float() would also take inf, 1_0 and other digits."""
+    """Return a plain non-negative decimal; float() would also take inf, 1_0 and other digits."""
     text = (text or "").strip()
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def duration(text: str | None, now: float) -> float | None:
-    """Give seconds from `6m0s`, `20ms`, `7.66s`, a number of seconds, or an epoch time."""
+    """Return seconds from `6m0s`, `20ms`, `7.66s`, a number of seconds, or an epoch time."""
     text = (text or "").strip()
     plain = number(text)
     if plain is not None:
@@ -51,7 +51,7 @@ def duration(text: str | None, now: float) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Give the seconds that the endpoint asks to wait; `now` is the epoch time of this machine.
+    """Return the seconds that the endpoint asks to wait; `now` is the epoch time of this machine.
 
     A date is taken against the answer's own Date where it has one: clocks differ.
     """
@@ -67,7 +67,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def wait_in(message: str) -> float | None:
-    """Give the seconds that an error's words ask for: "try again in 6m0s", "retry after 20 s"."""
+    """Return the seconds that an error's words ask for: "try again in 6m0s", "retry after 20 s"."""
     found = _ASKED.search(message)
     if found is None:
         return None
@@ -75,7 +75,7 @@ def wait_in(message: str) -> float | None:
 
 
 def rates(headers: Mapping[str, str], now: float) -> Rates:
-    """Give what the x-ratelimit-* headers say."""
+    """Return what the x-ratelimit-* headers say."""
 
     def whole(name: str) -> int | None:
         value = number(headers.get(f"x-ratelimit-{name}"))

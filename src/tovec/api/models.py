@@ -27,12 +27,12 @@ class Model(NamedTuple):
 
     @property
     def pages_per_dollar(self) -> float | None:
-        """Give how many pages of 800 tokens a dollar pays for."""
+        """Return how many pages of 800 tokens a dollar pays for."""
         return 1e6 / self.price / PAGE_TOKENS if self.price else None
 
 
 def load() -> dict[str, Model]:
-    """Give the known models by id."""
+    """Return the known models by id."""
     import tomllib
 
     rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def load() -> dict[str, Model]:
 
 
 def find(name: str, provider: str | None = None) -> Model:
-    """Give what is known of a model; of an unknown one, nothing but its id.
+    """Return what is known of a model; of an unknown one, nothing but its id.
 
     With a `provider`, the price is only given where it is that provider's own.
     """
@@ -54,7 +54,7 @@ def find(name: str, provider: str | None = None) -> Model:
 
 
 def nearest(name: str) -> str:
-    """Give the known model that `name` may be a slip of; "" where none is near enough."""
+    """Return the known model that `name` may be a slip of; "" where none is near enough."""
     import difflib
 
     known = load()

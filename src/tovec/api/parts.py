@@ -10,7 +10,7 @@ from tovec.records import Answer, Limits, Request, Usage
 
 
 def fits(request: Request, limits: Limits, most_tokens: float | None) -> bool:
-    """Say whether a request is within the endpoint's limits, and `most_tokens` at any time.
+    """Return whether a request is within the endpoint's limits, and `most_tokens` at any time.
 
     A single input cannot be made smaller, so it is tried whatever one request may hold.
     """
@@ -26,7 +26,7 @@ def fits(request: Request, limits: Limits, most_tokens: float | None) -> bool:
 
 
 def parts(request: Request, limits: Limits) -> list[Request]:
-    """Give the parts of a request that is too large: as many inputs as may be, or its halves."""
+    """Return the parts of a request that is too large: as many inputs as may be, or its halves."""
     size, most = len(request), limits.items
     step = most if most is not None and most < size else -(-size // 2)
     weights = [len(one) for one in request.inputs]
@@ -42,7 +42,7 @@ def parts(request: Request, limits: Limits) -> list[Request]:
 
 
 def learned(request: Request, limits: Limits, words: str) -> tuple[Limits, str]:
-    """Give the limits that a refusal for size teaches, and which one, in words.
+    """Return the limits that a refusal for size teaches, and which one, in words.
 
     A number that the endpoint names counts, if it is less than the request had; else half of that.
     """
@@ -64,7 +64,7 @@ def learned(request: Request, limits: Limits, words: str) -> tuple[Limits, str]:
 
 
 def joined(answers: list[Answer], sizes: list[int]) -> Answer:
-    """Give the answers to consecutive parts of a request as one."""
+    """Return the answers to consecutive parts of a request as one."""
     kept: list[int] = []
     refused: list[tuple[int, str]] = []
     before = 0

@@ -29,13 +29,13 @@ class Decoded(NamedTuple):
 
 
 def encode(inputs: Inputs, fields: Mapping[str, object]) -> bytes:
-    """Give the request's body; a field that is None is left out (some servers refuse null)."""
+    """Return the request's body; a field that is None is left out (some servers refuse null)."""
     body = {name: value for name, value in fields.items() if value is not None}
     return orjson.dumps({"input": inputs, **body})
 
 
 def decode(body: bytes | bytearray, count: int) -> Decoded:
-    """Give the vectors of an answer to `count` inputs.
+    """Return the vectors of an answer to `count` inputs.
 
     Raises BadAnswer naming what is wrong with it.
     """
@@ -69,7 +69,7 @@ def decode(body: bytes | bytearray, count: int) -> Decoded:
 
 
 def error_of(body: bytes | bytearray) -> bool:
-    """Say whether a body under status 200 is an error object all the same."""
+    """Return whether a body under status 200 is an error object all the same."""
     if b'"error"' not in body[:4096]:
         return False
     try:
@@ -80,7 +80,7 @@ def error_of(body: bytes | bytearray) -> bool:
 
 
 def _order(data: list[dict[str, Any]]) -> NDArray[np.int64] | None:
-    """Give each item's place, or None where they stand in order (or none says its index)."""
+    """Return each item's place, or None where they stand in order (or none says its index)."""
     places: list[Any] = [item.get("index") for item in data]
     kinds = set(map(type, places))
     if kinds == {type(None)}:
@@ -132,7 +132,7 @@ def _from_list(values: Any) -> bytes:
 
 
 def like_float64(vectors: NDArray[np.float32]) -> bool:
-    """Say whether bytes taken for float32 look like float64 (fault 44): a guess, to be checked.
+    """Return whether bytes taken for float32 look like float64 (fault 44): a guess, to be checked.
 
     Read the other way, float32 below 0.9 gives magnitudes that no embedding has.
     """

@@ -537,5 +537,6 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
             return f"the query or another part of the address {ours.get('endpoint')} is different"
         if name == "fields" and isinstance(before, Mapping) and isinstance(now, Mapping):
             return _difference(before, now)
-        return f"its {name} is {before!r}, now it is {now!r}"
+        was, then = ("not set" if one is None else repr(one) for one in (before, now))
+        return f"its {name} is {was}, now it is {then}"
     return "its settings differ"

@@ -23,12 +23,12 @@ Keys = NDArray[np.uint64]
 
 
 def identity_digest(identity: Mapping[str, object]) -> bytes:
-    """Give the 32 bytes that stand for everything but the text."""
+    """Return the 32 bytes that stand for everything but the text."""
     return blake2b(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS), digest_size=32).digest()
 
 
 def keys_of(inputs: Inputs, identity: bytes) -> Keys:
-    """Give the key of each input; a text and a token array never share one."""
+    """Return the key of each input; a text and a token array never share one."""
     if inputs and not isinstance(inputs[0], str):
         parts = [np.asarray(tokens, "<u4").tobytes() for tokens in inputs]
         person = b"tokens"
