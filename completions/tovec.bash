@@ -30,11 +30,11 @@ _tovec() {
             ;;
         embed)
             kind=free
-            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --force -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --if-exists --force -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         batch)
             kind=files
-            options='--dry-run --status --repair -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='--dry-run --status --repair -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --if-exists --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         similarity)
             kind=free
@@ -76,6 +76,7 @@ _tovec() {
         "similarity --format") kind=words words='table json jsonl tsv' ;;
         "models --format" | "config --format") kind=words words='table json tsv' ;;
         *" --dtype") kind=words words='float32 float16' ;;
+        *" --if-exists") kind=words words='error skip replace' ;;
         *" --job-dir") kind=directories words='' ;;
         *" --on-error") kind=words words='reject stop' ;;
         *" --progress") kind=words words='auto bar lines none' ;;

@@ -15,7 +15,7 @@ EXIT_STATUS = {
     "4": "The endpoint or the network failed after all retries: run again later.",
     "5": "Needs a person: key, permission, billing, quota, cost limit, TLS trust, address, model.",
     "6": "The input cannot be read as what it is said to be.",
-    "7": "A local disk or file refused.",
+    "7": "A local disk or file refused, or the output exists.",
     "8": "The job directory belongs to another job, or is damaged.",
     "9": "Another run holds the job.",
     "70": "A bug in tovec.",

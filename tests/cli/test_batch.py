@@ -169,7 +169,7 @@ def test_part_files_hold_so_many_rows_each(batch, server, rows):
     assert [len(table) for table in tables] == [50, 50, 20]
     assert [text for table in tables for text in table["text"].to_pylist()] == TEXTS
     again = batch(server, rows, "-o", "parts", "--rows-per-file", "50", "--format", "parquet")
-    assert again.returncode == 2
+    assert again.returncode == 7
     assert b"the output exists" in again.stderr
     forced = batch(server, rows, "-o", "parts", "--rows-per-file", "100", "--force")
     assert forced.returncode == 0, forced.stderr
@@ -348,13 +348,13 @@ def test_an_output_that_is_not_the_jobs_is_never_replaced(batch, server, rows):
     out = rows.parent / "out.jsonl"
     out.write_text("precious")
     done = batch(server, rows, "-o", "out.jsonl", "--keep-job")
-    assert done.returncode == 2
+    assert done.returncode == 7
     assert not server.ledger.entries
     assert not (rows.parent / "out.jsonl.tovec").exists()
     out.unlink()
     assert batch(server, rows, "-o", "out.jsonl", "--keep-job").returncode == 0
     out.write_text("edited")
-    assert batch(server, rows, "-o", "out.jsonl", "--keep-job").returncode == 2
+    assert batch(server, rows, "-o", "out.jsonl", "--keep-job").returncode == 7
     assert out.read_text() == "edited"
     assert batch(server, rows, "-o", "out.jsonl", "--keep-job", "--force").returncode == 0
     right(out)
@@ -605,3 +605,65 @@ def test_a_disk_that_fills_keeps_what_was_stored(batch, server, rows):
         assert server.ledger.paid_twice() < asked * 10 - 20
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+# Files that must not be harmed -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-o", "rows.jsonl", "--force"],
+        ["-o", "out.jsonl", "--stats", "rows.jsonl"],
+        ["-o", "out.jsonl", "--rejects", "rows.jsonl", "--force"],
+        ["-o", "out.jsonl", "--stats", "out.jsonl"],
+        ["-o", "out.jsonl", "--stats", "r.jsonl", "--rejects", "./r.jsonl"],
+        ["-o", "out.jsonl", "--job-dir", "rows.jsonl"],
+        ["-o", "rows.jsonl.tovec/out.jsonl", "--job-dir", "rows.jsonl.tovec"],
+        ["-o", "out.jsonl", "--job-dir", "."],
+    ],
+)
+def test_no_output_replaces_an_input_or_another_output(batch, server, rows, options):
+    """#239"""
+    before = {rows.name: rows.read_bytes()}
+    done = batch(server, rows, *options)
+    assert done.returncode == 2, done.stderr
+    assert not server.ledger.entries
+    left = {path.name: path.read_bytes() for path in rows.parent.iterdir()}
+    left.pop("config.toml")
+    assert left == before
+
+
+def test_only_what_a_run_wrote_itself_is_replaced(batch, server, rows):
+    """#241: a report and rejects of an earlier run are tovec's own, notes are not."""
+    rows.write_text('{"text": "a"}\n{"text": ""}\n')
+    stats, rejects = rows.parent / "stats.json", rows.parent / "out.jsonl.rejects.jsonl"
+    for path in (stats, rejects):
+        path.write_text("my notes")
+        done = batch(server, rows, "-o", "out.jsonl", "--stats", "stats.json")
+        assert (done.returncode, path.read_text()) == (7, "my notes"), done.stderr
+        path.unlink()
+    assert not server.ledger.entries
+    for _ in range(2):
+        done = batch(server, rows, "-o", "out.jsonl", "--stats", "stats.json")
+        assert done.returncode == 3, done.stderr
+    assert json.loads(stats.read_text())["rows_rejected"] == 1
+    rejects.write_text("now mended by hand")
+    done = batch(server, rows, "-o", "out.jsonl", "--stats", "stats.json")
+    assert (done.returncode, rejects.read_text()) == (7, "now mended by hand")
+    assert batch(server, rows, "-o", "out.jsonl", "--force").returncode == 3
+
+
+def test_if_exists_says_what_happens_to_an_output(batch, server, rows):
+    """cron has to tell a finished night from a mistake in the command line."""
+    out = rows.parent / "out.jsonl"
+    out.write_text("precious")
+    skipped = batch(server, rows, "-o", "out.jsonl", "--if-exists", "skip")
+    assert (skipped.returncode, out.read_text()) == (0, "precious")
+    assert b"nothing was done" in skipped.stderr
+    assert batch(server, rows, "-o", "out.jsonl", "--if-exists", "error").returncode == 7
+    both = batch(server, rows, "-o", "out.jsonl", "--if-exists", "skip", "--force")
+    assert both.returncode == 2
+    assert not server.ledger.entries
+    replaced = batch(server, rows, "-o", "out.jsonl", "--if-exists", "replace")
+    assert (replaced.returncode, out.read_text() != "precious") == (0, True)

@@ -307,7 +307,7 @@ def test_an_existing_output_needs_force(tovec, tmp_path):
     target = tmp_path / "o.jsonl"
     target.write_text("precious")
     refused = tovec("embed", "-p", "local", "hi", "-o", target)
-    assert (refused.returncode, target.read_text()) == (2, "precious")
+    assert (refused.returncode, target.read_text()) == (7, "precious")
     assert b"--force" in refused.stderr
     assert tovec("embed", "-p", "local", "hi", "-o", target, "--force").returncode == 0
     assert json.loads(target.read_bytes())["text"] == "hi"
@@ -647,3 +647,28 @@ def test_a_first_vector_loads_neither_network_nor_event_loop_nor_tokenizer():
     found = imported_by("embed", "-p", "local", "hi")
     heavy = {"httpx", "asyncio", "pyarrow", "tiktoken", "regex", "pydantic", "rich", "ssl", "email"}
     assert not found & heavy
+
+
+def test_a_closed_stdout_is_an_error(tovec):
+    """#242: data would vanish with exit 0."""
+    for command in ("embed", "similarity"):
+        words = f"exec {sys.executable} -m tovec {command} a b -p local >&-"
+        done = subprocess.run(["sh", "-c", words], capture_output=True, check=False)
+        assert done.returncode == 7, (command, done.stderr)
+        assert b"Bad file descriptor" in done.stderr
+
+
+def test_dev_stdout_is_stdout(tovec):
+    done = tovec("embed", "-p", "local", "hi", "-o", "/dev/stdout", "--format", "jsonl")
+    assert (done.returncode, done.stdout[:1]) == (0, b"{"), done.stderr
+
+
+def test_an_input_is_not_replaced_by_its_own_vectors(tovec, tmp_path):
+    """#239"""
+    source = tmp_path / "n.txt"
+    source.write_text("a\n")
+    (tmp_path / "link.txt").symlink_to("n.txt")
+    for target in ("n.txt", "./n.txt", "link.txt"):
+        done = tovec("embed", "-p", "local", "-f", "n.txt", "-o", target, "--format", "jsonl",
+                     "--force", cwd=tmp_path)  # fmt: skip
+        assert (done.returncode, source.read_text()) == (2, "a\n"), done.stderr

@@ -66,22 +66,24 @@ def test_a_corpus_of_one_or_of_equal_rows_is_drawn_too(tovec, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "words"),
     [
-        (["a", "b", "--plot", "x.gif"], b".png or .svg"),
-        (["a", "b", "--plot", "old.png"], b"--force"),
-        (["--in", "t.txt", "--pairs", "--plot", "x.png"], b"not --pairs"),
-        (["--plot", "x.png"], b"--plot draws"),
+        (["a", "b", "--plot", "x.gif"], 2, b".png or .svg"),
+        (["a", "b", "--plot", "old.png"], 7, b"--force"),
+        (["--in", "t.txt", "--pairs", "--plot", "x.png"], 2, b"not --pairs"),
+        (["--plot", "x.png"], 2, b"--plot draws"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_before_anything_is_sent(tovec, tmp_path, arguments, words):
+def test_what_cannot_be_drawn_is_refused_before_anything_is_sent(
+    tovec, tmp_path, arguments, code, words
+):
     (tmp_path / "old.png").write_text("precious")
     (tmp_path / "t.txt").write_text("a\nb\n")
     with Loopback(dimensions=8) as server:
         there = ["--base-url", server.base_url, "-m", "m"]
         done = tovec("similarity", *arguments, *there, cwd=tmp_path)
         assert server.ledger.entries == []
-    assert (done.returncode, done.stdout) == (2, b"")
+    assert (done.returncode, done.stdout) == (code, b"")
     assert words in done.stderr
     assert (tmp_path / "old.png").read_text() == "precious"
     assert sorted(os.listdir(tmp_path)) == ["old.png", "t.txt"]

@@ -78,7 +78,7 @@ def test_modes_follow_the_umask(tmp_path):
 
 def test_an_existing_file_is_refused_at_once_and_kept(tmp_path):
     (tmp_path / "out").write_bytes(b"old")
-    with pytest.raises(UsageError):
+    with pytest.raises(FileError, match="exists"):
         OutputFile(str(tmp_path / "out"), force=False)
     assert (tmp_path / "out").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out"]
@@ -87,7 +87,7 @@ def test_an_existing_file_is_refused_at_once_and_kept(tmp_path):
 def test_a_file_that_came_meanwhile_is_never_replaced(tmp_path):
     output = write(tmp_path / "out")
     (tmp_path / "out").write_bytes(b"somebody else's")
-    with pytest.raises(UsageError):
+    with pytest.raises(FileError, match="exists"):
         output.commit()
     assert (tmp_path / "out").read_bytes() == b"somebody else's"
     assert os.listdir(tmp_path) == ["out"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -117,9 +118,15 @@ def _flush_stdout() -> None:
 
 
 def _keep_standard_files() -> None:
-    """Open /dev/null on 0 to 2 where they are closed, so that no file of ours becomes stdout."""
+    """Open /dev/null on 0 to 2 where they are closed, so that no file of ours becomes stdout.
+
+    On 1 it is open for reading only: data that is written to a closed stdout must not vanish.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+            if number == 1:  # unbuffered, so that the first write says so
+                raw = io.FileIO(1, "w", closefd=False)
+                sys.stdout = io.TextIOWrapper(raw, write_through=True)

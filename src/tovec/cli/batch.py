@@ -14,10 +14,13 @@ from tovec.cli.options import (
     JobOptions,
     OutputOptions,
     chosen,
+    if_exists,
     long_texts,
     names,
     one_of,
+    output_path,
     read_options,
+    skips,
 )
 from tovec.cli.progress import KINDS, Watch, clock, display
 from tovec.cli.reporting import Reporter
@@ -67,6 +70,9 @@ def batch(
     """
     if output.output is None and job.job_dir is None:
         raise UsageError("the job has no output", hint="name it with -o OUTPUT")
+    target, replaced = output_path(output), if_exists(output)
+    if not (status or dry_run) and skips(target, replaced, reporter):
+        return
     load_numpy()
     from tovec.formats.interface import WriteOptions
     from tovec.jobs import batch as jobs
@@ -75,13 +81,13 @@ def batch(
         settings=chosen(common, endpoint),
         environ=os.environ,
         paths=tuple(inputs or ()),
-        output=output.output or "-",
+        output=target or "-",
         read=read_options(input_options, output.columns),
         long=long_texts(input_options),
         format=output.format,
         dtype=one_of("--dtype", output.dtype, ("float32", "float16")),
         write=WriteOptions(names(output.columns), input_options.id_field),
-        force=output.force,
+        if_exists=replaced,
         job_dir=job.job_dir,
         keep_job=job.keep_job,
         on_error=one_of("--on-error", job.on_error, ("reject", "stop")),

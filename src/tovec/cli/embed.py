@@ -13,10 +13,13 @@ from tovec.cli.options import (
     InputOptions,
     OutputOptions,
     chosen,
+    if_exists,
     long_texts,
     names,
     one_of,
+    output_path,
     read_options,
+    skips,
 )
 from tovec.cli.progress import Watch, stream_display
 from tovec.cli.reporting import Reporter
@@ -62,6 +65,9 @@ def embed(
             "there is nothing to embed",
             hint="give texts, name files with -f, or pipe something in; - as -f reads the terminal",
         )
+    target, replaced = output_path(output), if_exists(output)
+    if skips(target, replaced, reporter):
+        return
     load_numpy()
     from tovec.formats.interface import WriteOptions
     from tovec.jobs import embed as job
@@ -73,15 +79,15 @@ def embed(
         paths=tuple(file or ("-",)),
         read=read_options(input_options, output.columns),
         long=long_texts(input_options),
-        output=output.output,
+        output=target,
         format=output.format,
         dtype=one_of("--dtype", output.dtype, ("float32", "float16")),
         write=WriteOptions(names(output.columns), input_options.id_field),
-        force=output.force,
+        if_exists=replaced,
     )
-    shown = output.output is None and output.format is None and is_terminal()
+    shown = target is None and output.format is None and is_terminal()
     view = (lambda: TableWriter(sys.stdout)) if shown else None
-    to_file = output.output not in (None, "-")
+    to_file = target not in (None, "-")
     with Watch(reporter, stream_display(reporter, to_file=to_file)) as watch:
         done = job.run(work, watch, reporter.hide, view)
     if done.rejected:

@@ -375,8 +375,17 @@ class OutputOptions(NamedTuple):
             help="The input's columns to keep, in this order; all by default.",
         ),
     ] = None
+    if_exists: Annotated[
+        str | None,
+        _option(
+            "--if-exists",
+            metavar="error|skip|replace",
+            panel=OUTPUT,
+            help="When the output exists: fail with exit 7 (error), do nothing, or replace it.",
+        ),
+    ] = None
     force: Annotated[
-        bool, _option("--force", panel=OUTPUT, help="Replace an output that exists.")
+        bool, _option("--force", panel=OUTPUT, help="The same as --if-exists replace.")
     ] = False
 
 
@@ -494,6 +503,8 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     return spread
 
 
+STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
 _BEFORE = "tovec.common"  # where Click's context keeps what stood before the command's name
 
 
@@ -532,6 +543,27 @@ def one_of(option: str, value: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(value, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(known)}"
     raise UsageError(f"{option} does not know {value!r}", hint=hint)
+
+
+def if_exists(output: OutputOptions) -> str:
+    """Return what happens to an output that exists: "error", "skip" or "replace"."""
+    chosen = one_of("--if-exists", output.if_exists or "error", ("error", "skip", "replace"))
+    if output.force and output.if_exists not in (None, "replace"):
+        raise UsageError(f"--force and --if-exists {output.if_exists} contradict each other")
+    return "replace" if output.force else chosen
+
+
+def skips(path: str | None, choice: str, reporter: Reporter) -> bool:
+    """Return whether there is nothing to do, because the output exists and is to be left."""
+    if choice != "skip" or path in (None, "-") or not os.path.lexists(str(path)):
+        return False
+    reporter.say("summary", f"{path} exists, nothing was done (--if-exists skip)")
+    return True
+
+
+def output_path(output: OutputOptions) -> str | None:
+    """Return the output's path; names of standard output are "-"."""
+    return "-" if output.output in STDOUT_NAMES else output.output
 
 
 def names(value: str | None) -> tuple[str, ...] | None:

@@ -7,6 +7,7 @@ they are: no part of a text is taken for mathematics.
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tovec.cli.terminal import safe
-from tovec.errors import UsageError
+from tovec.errors import FileError, UsageError
 from tovec.store.durable import OutputFile
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Drawing:
                 "pictures need matplotlib, which is not installed",
                 hint="pip install 'tovec[plot]'",
             )
-        if Path(path).exists() and not force:
-            raise UsageError("the picture exists", where=path, hint="--force replaces it")
+        if os.path.lexists(path) and not force:
+            raise FileError("the picture exists", where=path, hint="--force replaces it")
 
     def heat_map(self, matrix: Matrix) -> None:
         """Draw texts with each other."""

@@ -237,7 +237,10 @@ def similarity(
         load_numpy()
     from tovec.jobs import similarity as job
     from tovec.jobs.metrics import METRICS, Bound
+    from tovec.store.collisions import check_collisions
 
+    reads = [path for path in (*(file or ()), corpus) if path is not None]
+    check_collisions({"--plot": plot, "the job directory": job_dir}, reads, job_dir)
     picture = _picture(plot, mode, force, matrix=bool(texts or file), search=corpus is not None)
     work = job.Similarity(
         settings=chosen(common, endpoint),

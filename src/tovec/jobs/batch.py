@@ -11,7 +11,6 @@ import contextlib
 import os
 from collections.abc import Mapping
 from io import RawIOBase
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from tovec import formats
@@ -29,10 +28,19 @@ from tovec.jobs.inputs import STDIN, InputChanged, Inputs
 from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import OnReject, Preparation
-from tovec.jobs.report import Report
+from tovec.jobs.report import Report, is_report
 from tovec.records import Block, Limits, as_text
 from tovec.settings import Settings
-from tovec.store.durable import OutputFile, Published, StandardOutput
+from tovec.store.collisions import check_collisions
+from tovec.store.durable import (
+    OutputFile,
+    Published,
+    StandardOutput,
+    exists,
+    is_ours,
+    resolve,
+    writing,
+)
 from tovec.store.job import Job, finish_removal
 from tovec.store.parts import OutputDirectory
 from tovec.store.repair import Damage
@@ -50,7 +58,7 @@ class Batch(NamedTuple):
     format: str | None = None
     dtype: str = "float32"
     write: WriteOptions = WriteOptions()
-    force: bool = False
+    if_exists: str = "error"  # or "skip", "replace"
     job_dir: str | None = None
     keep_job: bool = False
     on_error: str = "reject"  # or "stop"
@@ -60,6 +68,11 @@ class Batch(NamedTuple):
     max_tokens: int | None = None
     stats: str | None = None
     repair: bool = False
+
+    @property
+    def force(self) -> bool:
+        """Whether files that exist are replaced."""
+        return self.if_exists == "replace"
 
     @property
     def directory(self) -> str:
@@ -129,10 +142,20 @@ def identity(connection: Connection) -> dict[str, Any]:
 def _check(work: Batch) -> None:
     name = formats.output_format(work.output, work.format)
     formats.check_writable(name, seekable=work.output != STDIN)
-    outputs = {os.path.realpath(path) for path in (work.output, work.rejects_path)}
-    for path in work.paths:
-        if path != STDIN and os.path.realpath(path) in outputs:
-            raise UsageError("the output would replace the input", where=path)
+    check_collisions(
+        {
+            "the output": work.output,
+            "its side file": f"{work.output}.json" if name == "npy" else None,
+            "--rejects": work.rejects_path,
+            "--stats": work.stats,
+            "the job directory": work.directory,
+        },
+        work.paths,
+        work.directory,
+    )
+    stats = work.stats
+    if stats is not None and not work.force and os.path.lexists(stats) and not is_report(stats):
+        raise exists(stats)
     if list(work.paths).count(STDIN) > 1:
         raise UsageError("standard input can be read once only")
     if work.output == STDIN and work.job_dir is None:
@@ -282,8 +305,15 @@ class _Run:
 
     # Writing --------------------------------------------------------------------------------------
 
+    def _rejects_file(self) -> OutputFile:
+        work = self._work
+        return OutputFile(work.rejects_path, force=work.force, ours=self._job.published)
+
     def _output(self) -> OutputFile | OutputDirectory | StandardOutput:
         work, ours = self._work, self._job.published
+        rejects = resolve(work.rejects_path)  # before anything is paid for
+        if os.path.lexists(rejects) and not work.force and not is_ours(rejects, ours):
+            raise exists(work.rejects_path)
         if work.output == STDIN:
             return StandardOutput()
         if work.rows_per_file is not None:
@@ -298,7 +328,7 @@ class _Run:
 
         def rejects_file() -> BinaryIO:
             # Made by tovec and for tovec's rows alone: one of an earlier run is replaced.
-            beside.append(OutputFile(work.rejects_path, force=True))
+            beside.append(self._rejects_file())
             return beside[0].file
 
         rejects = Rejects(rejects_file)
@@ -317,11 +347,12 @@ class _Run:
             report.progress("writing")
 
         try:
-            deliver(
-                self._inputs.blocks(), prepared, self._job, output, rejects, on_rows,
-                self._connection.dimensions, prepare.no_extra,
-            )  # fmt: skip
-            output.finish()
+            with writing(work.output, f"the vectors are stored in {work.directory}"):
+                deliver(
+                    self._inputs.blocks(), prepared, self._job, output, rejects, on_rows,
+                    self._connection.dimensions, prepare.no_extra,
+                )  # fmt: skip
+                output.finish()
             if not asked:
                 report.rows, report.blank = prepare.rows, prepare.blank
                 self._remark(prepare)
@@ -357,13 +388,15 @@ class _Run:
             stored.commit()
             return ()
         published = [one for output in (*beside, stored) for one in output.prepare()]
+        rejects = resolve(self._work.rejects_path)
+        stale = not beside and is_ours(rejects, self._job.published)
         # Before the names appear: a run killed just after them then knows its own files.
         self._job.note("published", published)
         for output in (*beside, stored):
             output.publish()
-        if not beside and self._work.rejects is None:
+        if stale:
             with contextlib.suppress(OSError):
-                Path(self._work.rejects_path).unlink()
+                rejects.unlink()
         return published
 
     def _finish(self, published: Published) -> None:
@@ -377,7 +410,7 @@ class _Run:
         if work.stats is not None:
             import orjson
 
-            stats = OutputFile(work.stats, force=True)
+            stats = OutputFile(work.stats, force=work.force or is_report(work.stats))
             options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
             stats.file.write(orjson.dumps(report.as_json(), option=options))
             stats.commit()

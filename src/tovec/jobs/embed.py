@@ -19,7 +19,8 @@ from tovec.jobs.prepare import Preparation
 from tovec.jobs.retries import Retries
 from tovec.records import Block, Problem, Rows
 from tovec.settings import Settings
-from tovec.store.durable import OutputFile, StandardOutput
+from tovec.store.collisions import check_collisions
+from tovec.store.durable import OutputFile, StandardOutput, writing
 
 
 class Embed(NamedTuple):
@@ -35,7 +36,7 @@ class Embed(NamedTuple):
     format: str | None = None
     dtype: str = "float32"
     write: WriteOptions = WriteOptions()
-    force: bool = False
+    if_exists: str = "error"  # or "skip", "replace"
 
 
 def run(
@@ -50,6 +51,9 @@ def run(
     Raises whatever stops the run; the output file then does not appear.
     """
     format_name = formats.output_format(work.output, work.format)
+    side_file = f"{work.output}.json" if format_name == "npy" else None
+    reads = () if work.texts else work.paths
+    check_collisions({"the output": work.output, "its side file": side_file}, reads)
     retries = Retries(observer)
     connection = connect(work.settings, work.environ, retries, hide)
     limit = connection.client.limits.item_tokens
@@ -61,7 +65,7 @@ def run(
     stored = sink = (
         StandardOutput()
         if work.output in (None, "-")
-        else OutputFile(str(work.output), force=work.force)
+        else OutputFile(str(work.output), force=work.if_exists == "replace")
     )
     try:
         if view is not None:
@@ -69,8 +73,9 @@ def run(
         else:
             meta = connection.meta(work.dtype)
             writer = formats.writer(format_name, sink, meta, work.write)
-        _stream(work, connection, preparation, writer, sink, observer)
-        writer.finish()
+        with writing(work.output or "-"):
+            _stream(work, connection, preparation, writer, sink, observer)
+            writer.finish()
         stored.commit()
     except BaseException:
         stored.discard()

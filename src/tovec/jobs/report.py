@@ -6,8 +6,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from tovec.events import Answered, Event, Observer, Progress, Sent, Split
 from tovec.jobs.retries import Retries
+
+KIND = "tovec batch"  # what a file of `--stats` says that it is
+MAX_REPORT_BYTES = 1 << 16
+
+
+def is_report(path: str) -> bool:
+    """Return whether a file is a report that an earlier run wrote with `--stats`."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            found = orjson.loads(file.read(MAX_REPORT_BYTES))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("report") == KIND
 
 
 class Report:
@@ -74,6 +89,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Give everything, for `--stats`."""
         return {
+            "report": KIND,
             "rows": self.rows,
             "rows_written": self.written,
             "rows_rejected": self.rejected,

@@ -13,14 +13,14 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from tovec.errors import FileError, LockedError, UsageError
 from tovec.records import as_text
-from tovec.store.filesystem import REAL, FileSystem
+from tovec.store.filesystem import FOREIGN_LINK, REAL, FileSystem
 
 BUFFER = 1 << 20
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
@@ -37,14 +37,41 @@ _HINTS = {
 }
 
 
-def fail(error: OSError, path: str | os.PathLike[str]) -> NoReturn:
-    """Raise the FileError that an OSError is to a user."""
-    number = error.errno or 0
+def fail(error: OSError, path: str | os.PathLike[str], stored: str = "") -> NoReturn:
+    """Raise the FileError that an OSError is to a user; `stored` says what is not lost."""
+    hint = _HINTS.get(error.errno or 0, "")
+    if error.strerror == FOREIGN_LINK:
+        path, hint = str(error.filename), "write to a place of your own"
     raise FileError(
         f"writing failed: {error.strerror or error}",
         where=os.fspath(path),
-        hint=_HINTS.get(number, ""),
+        hint="; ".join(part for part in (stored, hint) if part),
     ) from None
+
+
+@contextlib.contextmanager
+def writing(path: str, stored: str = "") -> Iterator[None]:
+    """Raise what fails while an output is written as an error that names the output."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(error, "standard output" if path == "-" else path, stored)
+
+
+def resolve(path: str, fs: FileSystem = REAL) -> Path:
+    """Return where a path that is to be written leads. Raises FileError for another's link."""
+    try:
+        return Path(fs.resolve(path))
+    except OSError as error:
+        fail(error, path)
+
+
+def own_directory(path: str, fs: FileSystem) -> str:
+    """Return a directory's path, links followed; as it is given where there are none."""
+    whole = str(resolve(path, fs))
+    return path if whole == os.path.abspath(path) else whole
 
 
 Published = Sequence[Mapping[str, Any]]
@@ -55,8 +82,8 @@ class OutputFile:
     """A file, and those beside it, that become visible together when `commit` is called.
 
     Satisfies `formats.interface.Sink`. Raises UsageError at once when the target is nothing that
-    a file can replace, or exists and is neither to be replaced by `force` nor one of `ours`, the
-    files that an earlier run published; LockedError when another run is writing it.
+    a file can replace; FileError when it exists and is neither to be replaced by `force` nor one
+    of `ours`, the files that an earlier run published; LockedError when another run writes it.
     """
 
     seekable = True
@@ -66,7 +93,7 @@ class OutputFile:
     ) -> None:
         self._force, self._ours, self._fs = force, ours, fs
         # A link is followed once: the file it names is replaced, the link stays.
-        self._path = Path(fs.resolve(path))
+        self._path = resolve(path, fs)
         self.name = self._path.name
         self._beside: list[_Temporary] = []
         self._refuse(self._path, path)
@@ -128,9 +155,13 @@ class OutputFile:
             raise exists(shown)
 
 
-def exists(path: str) -> UsageError:
-    """Give the error for an output that is there already."""
-    return UsageError("the output exists", where=path, hint="--force replaces it")
+def exists(path: str) -> FileError:
+    """Return the error for a file that is there already."""
+    return FileError(
+        "the output exists",
+        where=path,
+        hint="--force replaces it, --if-exists skip leaves it and ends with 0",
+    )
 
 
 def is_ours(path: Path, ours: Published, fs: FileSystem = REAL) -> bool:
@@ -249,7 +280,7 @@ def replace_file(path: str, data: bytes, fs: FileSystem = REAL) -> None:
     finally:
         fs.close(number)
     fs.rename(temporary, path)
-    sync_directory(os.path.dirname(path), fs)  # noqa: PTH120
+    sync_directory(os.path.dirname(path), fs)
 
 
 def sync_directory(path: Path | str, fs: FileSystem = REAL) -> None:

@@ -26,7 +26,7 @@ import orjson
 from numpy.typing import NDArray
 
 from tovec.errors import FileError, JobError, LockedError
-from tovec.store.durable import fail, replace_file, sync_directory
+from tovec.store.durable import fail, own_directory, replace_file, sync_directory
 from tovec.store.filesystem import REAL, FileSystem
 from tovec.store.frames import FORMAT, Frame, Head, Kind
 from tovec.store.index import ASKED, REFUSED, WAITING, Index, Ordinals
@@ -85,6 +85,8 @@ class Job:
         read_only: bool = False,
         repair: bool = False,
     ) -> None:
+        # A link of the user's own may lead to another disk; another user's is refused here.
+        directory = own_directory(directory, fs)
         self.directory = directory
         self.identity = dict(identity)
         self.digest = identity_digest(identity)
@@ -388,6 +390,7 @@ def finish_removal(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | No
 
     Raises LockedError where another run is at it.
     """
+    directory = own_directory(directory, fs)
     try:
         text = _whole(f"{directory}/{_FINISHED}", fs)
         if text is None:
@@ -441,11 +444,12 @@ def _made(directory: str, fs: FileSystem) -> None:
             raise FileError(
                 "the job directory is not yours alone",
                 where=directory,
-                hint=f"chmod 700 {directory}, or name another with --job-dir",
+                hint="name another with --job-dir"
+                + ("" if found.owner != os.geteuid() else f", or chmod 700 {directory}"),
             ) from None
     # Also for one that is there: a run killed just after it made it may not have synced it.
     with contextlib.suppress(PermissionError):  # of a parent that the user may not read
-        sync_directory(os.path.dirname(directory) or ".", fs)  # noqa: PTH120
+        sync_directory(os.path.dirname(directory) or ".", fs)
 
 
 def _locked(directory: str, fs: FileSystem) -> int:

@@ -26,6 +26,7 @@ from tovec.store.durable import (
     fail,
     in_use,
     published,
+    resolve,
     sync_directory,
     temporary_name,
 )
@@ -47,7 +48,7 @@ class OutputDirectory:
         self, path: str, *, force: bool = False, ours: Published = (), fs: FileSystem = REAL
     ) -> None:
         self._named, self._force, self._ours, self._fs = path, force, ours, fs
-        self._path = Path(fs.resolve(path))
+        self._path = resolve(path, fs)
         self._temporary = temporary_name(self._path)
         self._old = self._temporary.with_suffix(".old")
         self._sinks: list[_Part] = []

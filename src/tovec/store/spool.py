@@ -37,7 +37,7 @@ def spool(source: RawIOBase, path: str, fs: FileSystem = REAL, *, keep_empty: bo
             fs.unlink(temporary)
             return 0
         fs.rename(temporary, path)
-        sync_directory(os.path.dirname(path), fs)  # noqa: PTH120
+        sync_directory(os.path.dirname(path), fs)
     except OSError as error:
         fail(error, path)
     return size
