@@ -179,6 +179,7 @@ def test_a_refused_encoding_names_the_option() -> None:
     assert "--encoding-format float" in hint(refusal(422, PRISM))
     assert "--encoding-format float" in hint(refusal(400, said("base64 is not supported")))
     assert "--encoding-format" not in hint(refusal(422, RFC_9457))
+    assert "--encoding-format" not in hint(refusal(422, PRISM), encoding="float")
 
 
 def test_an_error_under_200_is_not_told_as_another_status() -> None:

@@ -513,7 +513,7 @@ def test_a_proxys_password_is_not_shown(
     """#196"""
     monkeypatch.setenv("https_proxy", address)
     found = proxy_for("https://endpoint.invalid/v1")
-    assert found is not None and (found.shown, found.variable) == (shown, "HTTPS_PROXY")
+    assert found is not None and (found.shown, found.variable) == (shown, "https_proxy")
 
 
 @pytest.fixture

@@ -105,6 +105,21 @@ def test_a_key_goes_to_its_own_provider_only(
     assert OPENAI not in said and OTHER not in said
 
 
+@pytest.mark.parametrize("address_way", ADDRESS_WAYS[:4])
+def test_another_path_of_a_providers_own_origin_gets_its_key(
+    address_way: str, setting: Setting, server: Loopback
+) -> None:
+    """#191: a version, a deployment or a tenant in the path leads to the same server."""
+    setting.setenv("OPENAI_API_KEY", OPENAI)
+    setting.setenv("TOVEC_API_KEY", OTHER)
+    setting.name_provider("flag")
+    setting.name_address("providers.openai", server.base_url)
+    setting.name_address(address_way, f"{server.base_url}/other")
+    assert setting.run("embed", "hi", "-m", "m") == 0
+    assert keys_seen(server) == {OPENAI}
+    assert server.ledger.entries[0].path == "/v1/other/embeddings"
+
+
 @pytest.mark.parametrize("source", ["key_env", "key_command", "key_file"])
 @pytest.mark.parametrize("address_way", ["--base-url", "--url", "base_url", "url"])
 def test_no_source_of_a_key_is_used_for_another_address(

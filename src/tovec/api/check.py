@@ -16,7 +16,7 @@ from tovec.api.proxies import Proxy
 from tovec.api.trust import HINT, trusted
 from tovec.errors import LaterError, PersonError
 
-SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 
 
 class Step(NamedTuple):
@@ -72,7 +72,7 @@ def reach(url: str, proxy: Proxy | None) -> Iterator[Step]:
     yield Step("dns", "ok", f"{host} is {', '.join(sorted({str(one[4][0]) for one in found}))}")
     started = time.monotonic()
     try:
-        with socket.create_connection((host, port), timeout=SECONDS) as connection:
+        with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as connection:
             took = 1000 * (time.monotonic() - started)
             yield Step("connect", "ok", f"port {port} in {took:.1f} ms")
             if parts.scheme == "https":

@@ -705,7 +705,8 @@ class Client:
     # Words ------------------------------------------------------------------------------------
 
     def _person(self, refusal: Refusal) -> PersonError:
-        advice = hint(refusal, self.endpoint.model, self.endpoint.key_advice)
+        endpoint, encoding = self.endpoint, self._encodings[0]
+        advice = hint(refusal, endpoint.model, endpoint.key_advice, encoding)
         return PersonError(str(refusal), where=shown(self.endpoint.url), hint=advice)
 
     def _later(self, what: str) -> LaterError:

@@ -204,16 +204,19 @@ def _redirect(reply: Reply) -> str:
     return f"a redirect to {server}" if server else "a redirect to another path of this server"
 
 
-def hint(refusal: Refusal, model: str = "", key_advice: str = "") -> str:
+def hint(
+    refusal: Refusal, model: str = "", key_advice: str = "", encoding: str | None = None
+) -> str:
     """Return the next step for a refusal that needs a person.
 
-    `model` is the one that was asked for, `key_advice` what to do about the key.
+    `model` and `encoding` are those that were asked for, `key_advice` what to do about the key.
     """
     if refusal.status == 401 and key_advice:
         return key_advice
     if refusal.status == 400 and _TO_TLS.search(refusal.message):
         return "the server speaks TLS on this port: use https://"
-    if refusal.status in (400, 422) and _ENCODING.search(f"{refusal.param} {refusal.message}"):
+    words = f"{refusal.param} {refusal.message}"
+    if refusal.status in (400, 422) and encoding != "float" and _ENCODING.search(words):
         return "--encoding-format float asks for numbers instead of base64"
     if billing(refusal):
         return _HINTED[402]

@@ -24,9 +24,9 @@ from tovec.api.providers import Provider, key_variables
 from tovec.errors import PersonError
 
 COMMAND_SECONDS = 10
-FILE_BYTES = 64 << 10
+MAX_FILE_BYTES = 64 << 10
 ADDRESS_KEY = "TOVEC_API_KEY"  # the key for an address that is not a provider's own
-SHORTEST = 4  # characters: a shorter "key" is no secret, and blotting it would spoil every text
+MIN_SECRET_CHARACTERS = 4  # a shorter "key" is no secret, and blotting it would spoil every text
 
 
 class Secret:
@@ -48,7 +48,7 @@ class Secret:
         from urllib.parse import quote
 
         plain = self._value
-        if len(plain) < SHORTEST:
+        if len(plain) < MIN_SECRET_CHARACTERS:
             return text
         forms = {plain, quote(plain, safe=""), plain.encode().hex(), repr(plain)[1:-1]}
         forms |= {b64encode(plain.encode()).decode(), json.dumps(plain)[1:-1]}
@@ -250,9 +250,9 @@ def _from_file(path: Path) -> str:
                 )
             if about.st_uid not in (os.geteuid(), 0):
                 raise PersonError("the key file belongs to somebody else", where=str(path))
-            if about.st_size > FILE_BYTES:
+            if about.st_size > MAX_FILE_BYTES:
                 raise PersonError("the key file is too large to hold a key", where=str(path))
-            return file.read(FILE_BYTES).decode(errors="replace")
+            return file.read(MAX_FILE_BYTES).decode(errors="replace")
     except OSError as error:
         raise PersonError(
             f"the key file cannot be read: {error.strerror}", where=str(path)

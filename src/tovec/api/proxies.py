@@ -5,6 +5,7 @@ One decision for the requests, for `tovec config check` and for messages, so tha
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -35,7 +36,9 @@ def proxy_for(url: str) -> Proxy | None:
         address = named.get(scheme, "")
         if address and not urllib.request.proxy_bypass(parts.netloc):
             address = address if "://" in address else f"http://{address}"
-            return Proxy(address, _redacted(address), f"{scheme.upper()}_PROXY")
+            names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")
+            variable = next((name for name in names if os.environ.get(name)), names[-1])
+            return Proxy(address, _redacted(address), variable)
     return None
 
 

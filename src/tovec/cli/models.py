@@ -14,7 +14,7 @@ from tovec.errors import UsageError
 
 LISTING = "Listing"
 LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
-NARROWEST = 6  # a column that is cut keeps so many characters
+MIN_CUT_WIDTH = 6  # characters that a column keeps when it is cut
 KEPT = ("provider", "key", "id")  # columns that are never cut: their names are there to be copied
 DROPPED = ("address",)  # columns that a narrow terminal does without
 
@@ -142,7 +142,7 @@ def _aligned(columns: list[str], cells: list[list[str]]) -> list[str]:
     flexible = [i for i, name in enumerate(columns) if i and name not in KEPT]
     while room is not None and flexible and _total(widths) > room:
         widest = max(flexible, key=lambda i: widths[i])
-        if widths[widest] <= NARROWEST:
+        if widths[widest] <= MIN_CUT_WIDTH:
             break
         widths[widest] -= 1
     head = [LABELS.get(name, name) for name in columns]
