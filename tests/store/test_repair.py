@@ -272,6 +272,28 @@ def test_a_description_that_cannot_be_read_is_written_anew(whole: Logs, text: by
     other.close()
 
 
+def test_a_flipped_bit_of_a_description_is_without_effect_or_found(whole: Logs) -> None:
+    """#248: another job's is never taken for this one's, and a repair writes it anew."""
+    content: list[bytes | None] = [(whole.whole / name).read_bytes() for name in whole.segments]
+    path = whole.damaged(content)
+    text = (path / "job.json").read_bytes()
+    said = set()
+    for bit in range(0, len(text) * 8, 3):
+        data = bytearray(text)
+        data[bit // 8] ^= 1 << bit % 8
+        (path / "job.json").write_bytes(data)
+        try:
+            Job(str(path), IDENTITY).close()
+        except JobError as error:
+            said.add(error.what)
+            if "another version" in error.what:  # which may have made the number itself
+                continue
+            Job(str(path), IDENTITY, repair=True).close()
+        assert known(path) == set(TEXTS)
+    assert "job.json is damaged" in said
+    assert len([what for what in said if "another version" not in what]) == 1
+
+
 @pytest.mark.parametrize("crash", ["kill", "power"])
 def test_a_repair_crashed_at_any_operation_can_be_run_again(
     crash: str, monkeypatch: pytest.MonkeyPatch

@@ -290,7 +290,7 @@ class Job:
                 self._set_description_aside()
             else:
                 self._refuse_foreign()
-            found = {"format": FORMAT, "identity": self.identity}
+            found = {"format": FORMAT, "identity": self.identity, "digest": self.digest.hex()}
             text = orjson.dumps(found, option=orjson.OPT_INDENT_2)
             replace_file(f"{self.directory}/{_JOB}", text, self._fs)
         except OSError as error:
@@ -332,7 +332,7 @@ class Job:
             raise JobError(
                 f"the job directory holds vectors, but {_JOB} is gone",
                 where=self.directory,
-                hint="bring it back, or run the same command with --repair, which writes it anew",
+                hint="bring it back, or let tovec batch --repair write it anew",
             )
         names = [one for one in self._fs.names(self.directory) if not one.endswith(".tmp")]
         other = sorted(
@@ -491,15 +491,14 @@ def read_description(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | 
     text = _whole(f"{directory}/{_JOB}", fs)
     if text is None:
         return None
+    damaged = DamagedDescriptionError(
+        f"{_JOB} is damaged", where=directory, hint="tovec batch --repair writes it anew"
+    )
     try:
         found = orjson.loads(text)
         version = found["format"]
     except (ValueError, KeyError, TypeError):
-        raise DamagedDescriptionError(
-            f"{_JOB} is damaged",
-            where=directory,
-            hint="run the same command with --repair, which writes it anew",
-        ) from None
+        raise damaged from None
     if version != FORMAT:
         raise JobError(
             f"the job was begun by another version of tovec (format {version}, this one has "
@@ -507,6 +506,9 @@ def read_description(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | 
             where=directory,
             hint="finish it with that version, or use another --job-dir",
         )
+    digest = found.pop("digest", None)  # what earlier versions wrote has none
+    if digest is not None and digest != identity_digest(found.get("identity", {})).hex():
+        raise damaged
     return dict(found)
 
 

@@ -90,7 +90,7 @@ class Log:
             raise JobError(
                 "a part of the job's log is missing",
                 where=self._directory,
-                hint="bring it back, or run the same command with --repair, which asks again",
+                hint="bring it back, or let tovec batch --repair ask for its rows again",
             )
         try:
             for number in numbers:
@@ -137,7 +137,7 @@ class Log:
         return JobError(
             f"the job's log is damaged: {what}",
             where=f"{self._path(number)}, byte {at}",
-            hint="run the same command with --repair: only the damaged rows are asked for again",
+            hint="tovec batch --repair sets the damage aside and asks for its rows alone again",
         )
 
     def _path(self, number: int) -> str:
