@@ -20,6 +20,7 @@ from tovec.errors import PersonError, UsageError
 
 Table = Mapping[str, object]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+MAX_BYTES = 1 << 20  # of a config file
 MAX_JSON_DEPTH = 100  # levels of a value of `extra`; the JSON writer takes 254
 
 
@@ -132,10 +133,21 @@ def load(explicit: str | None, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe in the file's place must not be waited for
+
+
 def _from_file(path: Path, *, required: bool) -> Settings:
     try:
-        with path.open("rb") as file:
-            text, status = file.read(), os.fstat(file.fileno())
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError("the config file is not a regular file", where=str(path))
+            text = file.read(MAX_BYTES + 1)
+            if len(text) > MAX_BYTES:
+                raise UsageError(
+                    f"the config file is larger than {MAX_BYTES >> 20} MiB", where=str(path)
+                )
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError("the config file is not there", where=str(path)) from None
