@@ -376,8 +376,8 @@ def test_near_duplicates_are_a_question_too(tovec, corpus):
         (["--pairs", "x"], b"takes no text"),
         (["--pairs", "--outliers"], b"do not go together"),
         (["--outliers", "--min", "0.5"], b"do not go with --outliers"),
-        (["--diversity", "--metric", "dot"], b"no distance"),
-        (["--clusters", "2", "--metric", "dot"], b"--metric cosine or euclidean"),
+        (["--diversity", "--metric", "dot"], b"choose cosine or euclidean"),
+        (["--clusters", "2", "--metric", "dot"], b"choose cosine or euclidean"),
         (["--label-each", "x", "-k", "3"], b"--label-each gives every row"),
     ],
 )

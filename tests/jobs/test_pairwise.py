@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.jobs.test_ranking import Rows
 
 from tovec.errors import InputError
@@ -134,3 +136,75 @@ def test_a_row_that_cannot_be_compared_is_named(work):
     with pytest.raises(InputError, match="NaN") as raised:
         getattr(pairwise, work)("cosine", Rows(matrix), *more)
     assert "row 41" in raised.value.where
+
+
+# Numbers -----------------------------------------------------------------------------------------
+
+SHAPES = st.tuples(st.integers(2, 60), st.integers(1, 16))
+
+
+@st.composite
+def close_rows(draw):
+    """Return rows that are near each other, far from the origin, or equal: what loses digits."""
+    rows, dimensions = draw(SHAPES)
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    spread = draw(st.sampled_from([0.0, 1e-4, 1e-2, 1.0]))
+    offset = draw(st.sampled_from([1.0, 10.0, 1000.0]))
+    groups = draw(st.integers(1, 4))
+    centres = offset * random.standard_normal((groups, dimensions))
+    matrix = centres[random.integers(groups, size=rows)]
+    return (matrix + spread * random.standard_normal(matrix.shape)).astype(np.float32)
+
+
+def distances_of(matrix):
+    wide = matrix.astype(np.float64)
+    found = np.linalg.norm(wide[:, None] - wide[None, :], axis=-1)
+    np.fill_diagonal(found, np.inf)
+    return found
+
+
+@given(close_rows())
+def test_distances_keep_their_digits(matrix):
+    """#252: |a|^2 + |b|^2 - 2ab in float32 has none left where rows are near each other."""
+    stored, exact = Rows(matrix, 7), distances_of(matrix)
+    tolerance = 1e-7 * np.abs(matrix).max()
+    pairs = len(matrix) * (len(matrix) - 1)
+    mean = exact[np.isfinite(exact)].sum() / pairs
+    assert abs(pairwise.diversity("euclidean", stored) - mean) <= tolerance
+    nearest, scores = pairwise.nearest_others("euclidean", stored)
+    assert np.allclose(scores, exact.min(axis=1), atol=tolerance, rtol=0)
+    assert np.allclose(scores, exact[np.arange(len(matrix)), nearest], atol=1e-12, rtol=1e-12)
+    found = pairwise.near_pairs("euclidean", stored, Bound(), 5)
+    assert np.allclose(found.scores, np.sort(exact, axis=None)[: 2 * len(found.scores) : 2],
+                       atol=tolerance, rtol=0)  # fmt: skip
+
+
+@given(close_rows(), st.integers(1, 4))
+def test_a_row_is_in_the_cluster_of_its_nearest_centre(matrix, count):
+    """#252"""
+    labels, scores = pairwise.clusters("euclidean", Rows(matrix, 7), count)
+    wide = matrix.astype(np.float64)
+    centres = np.stack([wide[labels == label].mean(axis=0) for label in np.unique(labels)])
+    away = np.linalg.norm(wide[:, None] - centres[None, :], axis=-1)
+    mine = away[np.arange(len(wide)), np.searchsorted(np.unique(labels), labels)]
+    tolerance = 1e-6 * np.abs(matrix).max()
+    assert np.all(mine <= away.min(axis=1) + tolerance)
+    assert np.allclose(scores, mine, atol=tolerance)
+
+
+def test_equal_rows_are_at_no_distance():
+    """#252"""
+    stored = Rows(np.full((50, 3), 1234.567, np.float32), 7)
+    assert pairwise.diversity("euclidean", stored) == 0.0
+    assert np.all(pairwise.nearest_others("euclidean", stored)[1] == 0.0)
+    assert np.all(pairwise.clusters("euclidean", stored, 2)[1] == 0.0)
+
+
+@pytest.mark.parametrize("run", ["near_pairs", "nearest_others", "diversity", "clusters"])
+def test_progress_goes_up_to_all_rows(run):
+    """A comparison of 100,000 rows takes half a minute."""
+    stored, told = Rows(rows_of(), 7), []
+    more = {"near_pairs": (Bound(), 3), "clusters": (1,)}.get(run, ())
+    getattr(pairwise, run)("euclidean", stored, *more, told.append)
+    assert told == sorted(told) or run == "clusters"
+    assert told[-1] == 90

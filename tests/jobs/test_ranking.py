@@ -208,3 +208,20 @@ def test_blocks_of_a_file_are_read_as_they_are(tmp_path):
     np.save(tmp_path / "m.npy", matrix)
     hits = search(stored.open_stored(str(tmp_path / "m.npy")), matrix[40:41], "cosine", k=1)[0]
     assert (hits.rows.tolist(), hits.scores.round(6).tolist()) == ([40], [1.0])
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS)
+def test_rows_too_small_to_multiply_are_named(metric):
+    """#253: the squares of components near 1e-18 underflow, and scores would be wrong."""
+    matrix = np.random.default_rng(1).standard_normal((40, 8)).astype(np.float32)
+    for scale, fine in ((1e-12, True), (1e-18, False), (1e-25, False)):
+        tiny = matrix.copy()
+        tiny[17] *= np.float32(scale)
+        if fine:
+            metrics.check(tiny, "f")
+            continue
+        with pytest.raises(InputError, match="are below 1e-15") as caught:
+            metrics.check(tiny, "f")
+        assert "row 17" in caught.value.where
+        with pytest.raises(InputError, match="are below 1e-15"):
+            search(Rows(tiny, 16), matrix[:1], metric, k=3)

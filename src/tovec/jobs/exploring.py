@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tovec.errors import UsageError
-from tovec.events import Observer
+from tovec.events import Observer, Progress
+from tovec.formats.stored import Stored
 from tovec.jobs import pairwise
 from tovec.jobs.connect import Hide
 from tovec.jobs.corpus import named
@@ -15,11 +16,16 @@ from tovec.jobs.searching import HITS, SHOWN, opened, with_fields
 from tovec.jobs.similarity import Outcome, Show, Similarity
 
 
+def _progress(observer: Observer, stored: Stored) -> pairwise.OnRows:
+    """Return what tells the observer how many rows have been compared."""
+    return lambda rows: observer(Progress("comparing", rows, stored.rows, 0, None, 0))
+
+
 def pairs(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
     """Show the pairs of rows nearest to each other, nearest first."""
     stored, rejected = opened(work, observer, hide)
     k = work.k or (None if work.bound else HITS)
-    found = pairwise.near_pairs(work.metric, stored, work.bound, k)
+    found = pairwise.near_pairs(work.metric, stored, work.bound, k, _progress(observer, stored))
     for start in range(0, len(found.scores), SHOWN):
         one, two, scores = (column[start : start + SHOWN].tolist() for column in found)
         ours: list[dict[str, Any]] = [
@@ -38,7 +44,7 @@ def pairs(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outco
 def outliers(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
     """Show the rows least like their nearest neighbours, the loneliest first."""
     stored, rejected = opened(work, observer, hide)
-    nearest, scores = pairwise.nearest_others(work.metric, stored)
+    nearest, scores = pairwise.nearest_others(work.metric, stored, _progress(observer, stored))
     far = scores if work.metric == "euclidean" else -scores
     order = np.lexsort((np.arange(len(far)), -far))[: work.k or HITS]
     order = order[nearest[order] >= 0]
@@ -58,13 +64,11 @@ def outliers(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Ou
 def diversity(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
     """Show the mean distance of two rows: 1 - cosine, or Euclidean."""
     if work.metric == "dot":
-        raise UsageError(
-            "a dot product is no distance", hint="diversity takes --metric cosine or euclidean"
-        )
+        raise UsageError("--metric dot cannot be used here", hint="choose cosine or euclidean")
     stored, rejected = opened(work, observer, hide)
     if stored.rows < 2:
         raise UsageError("the mean distance of rows needs two rows or more", where=stored.source)
-    mean = pairwise.diversity(work.metric, stored)
+    mean = pairwise.diversity(work.metric, stored, _progress(observer, stored))
     show([{"diversity": mean, "metric": work.metric, "rows": stored.rows}])
     return Outcome(1, rejected)
 
@@ -74,11 +78,11 @@ def clusters(
 ) -> Outcome:
     """Show each row with its cluster, the largest first, its most typical rows first."""
     if work.metric == "dot":
-        raise UsageError("clusters need lengths", hint="--metric cosine or euclidean")
+        raise UsageError("--metric dot cannot be used here", hint="choose cosine or euclidean")
     stored, rejected = opened(work, observer, hide)
     if not stored.rows:
         return Outcome(0, rejected)
-    labels, scores = pairwise.clusters(work.metric, stored, count)
+    labels, scores = pairwise.clusters(work.metric, stored, count, _progress(observer, stored))
     far = scores if work.metric == "euclidean" else -scores
     order = np.lexsort((np.arange(len(labels)), far, labels))
     if work.k:

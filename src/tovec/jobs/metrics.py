@@ -16,7 +16,10 @@ from tovec.errors import InputError, UsageError
 METRICS = ("cosine", "dot", "euclidean")
 DIGITS = 6
 
+MIN_LENGTH = 1e-15  # of a row: below, the squares of its components underflow in float32
+
 Vectors = NDArray[np.float32]
+Numbers = NDArray[np.float32] | NDArray[np.float64]
 Scores = NDArray[np.float64]
 
 
@@ -63,8 +66,8 @@ def norms(vectors: Vectors) -> Scores:
     return lengths
 
 
-def pairwise(metric: str, a: Vectors, b: Vectors) -> Scores:
-    """Give the score of each row of `a` with the same row of `b`: (n,)."""
+def pairwise(metric: str, a: Numbers, b: Numbers) -> Scores:
+    """Return the score of each row of `a` with the same row of `b`: (n,)."""
     one, other = a.astype(np.float64), b.astype(np.float64)
     scores: Scores
     if metric == "euclidean":
@@ -99,7 +102,7 @@ def shown(score: float) -> str:
 
 def check(vectors: Vectors, source: str, first: int = 0) -> None:
     """Raise InputError, naming the row, for a vector that has no direction or is not finite."""
-    bad = ~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1)
+    bad = ~np.isfinite(vectors).all(axis=1) | (np.abs(vectors).max(axis=1) < MIN_LENGTH)
     if bad.any():
         raise unusable(vectors[int(bad.argmax())], source, first + int(bad.argmax()))
 
@@ -112,6 +115,10 @@ def unusable(vector: Vectors, source: str, row: int) -> InputError:
         what = "the vector holds NaN"
     elif np.isinf(vector).any():
         what = "the vector holds infinity"
+    elif np.abs(vector).max() < MIN_LENGTH:
+        what = (
+            f"the vector's numbers are below {MIN_LENGTH:g}: float32 cannot multiply them exactly"
+        )
     else:
         what = "the vector's numbers are beyond what float32 can multiply"
     return InputError(what, where=f"{source}, row {row} (from 0)", hint="embed that row again")

@@ -3,20 +3,24 @@
 Near-duplicates and outliers compare every row with every other, in tiles of one matrix product
 each: twice the rows take four times as long.
 Diversity by cosine and clustering are linear in the rows.
+
+Squared distances come from products, |a|^2 + |b|^2 - 2ab, which loses the digits that a distance
+is made of where rows are near each other or far from the origin. So they are computed in float64,
+from the first row as the origin: equal rows are at distance 0 from it, and a distance is right to
+1e-8 of the largest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tovec.formats.stored import Placed, Stored, Vectors, every
-from tovec.formats.vectors import squares
 from tovec.jobs import metrics
-from tovec.jobs.metrics import DIGITS, Bound, Scores
+from tovec.jobs.metrics import DIGITS, Bound, Numbers, Scores
 
 TILE_BYTES = 64 << 20  # of rows that are held while all later rows pass by
 SIDE = 2048  # rows of one matrix product, on either side
@@ -24,6 +28,12 @@ ROUNDS = 50  # of moving centres, at most
 SAMPLE = 20_000  # rows from which the first centres are chosen
 
 Places = NDArray[np.int64]
+OnRows = Callable[[int], None]
+"""Told about how many of the rows are done."""
+
+
+def no_progress(_rows: int) -> None:
+    """Report nothing."""
 
 
 def tiles(stored: Stored, rows: int) -> Iterator[Placed]:
@@ -46,34 +56,55 @@ def tiles(stored: Stored, rows: int) -> Iterator[Placed]:
         yield first, np.concatenate(held)
 
 
-def products(metric: str, stored: Stored) -> Iterator[tuple[int, int, Vectors, Vectors, Vectors]]:
-    """Give each pair of tiles once: places, rows, and how near they are, in float32.
+def products(
+    metric: str, stored: Stored, on_rows: OnRows = no_progress
+) -> Iterator[tuple[int, int, Vectors, Vectors, Numbers]]:
+    """Yield each pair of tiles once: places, rows, and how near they are.
 
-    The nearness is a cosine, a product, or a squared distance turned round; a tile is paired with
-    itself and with those after it.
+    The nearness is a cosine or a product in float32, or a squared distance with its sign changed in
+    float64; a tile is paired with itself and with those after it.
     """
     rows = max(SIDE, TILE_BYTES // (4 * max(1, stored.dimensions)) // SIDE * SIDE)
+    origin = _origin(metric, stored)
+    pairs, done = sum(stored.rows - first for first in range(0, stored.rows, rows)), 0
     for first, tile in tiles(stored, rows):
-        wide = _scaled(metric, tile)
+        wide = _scaled(metric, tile, origin)
         for second, other in tiles(stored, SIDE):
             if second < first:
                 continue
-            across = _scaled(metric, other)
+            across = _scaled(metric, other, origin)
             for start in range(0, min(len(tile), second - first + SIDE), SIDE):
                 part = slice(start, start + SIDE)
                 near = wide[part] @ across.T
                 if metric == "euclidean":
                     near *= 2
-                    near -= squares(tile[part])[:, None]
-                    near -= squares(other)[None, :]
+                    near -= _squares(wide[part])[:, None]
+                    near -= _squares(across)[None, :]
                 yield first + start, second, tile[part], other, near
+            done += len(other)
+            on_rows(stored.rows * done // pairs)
 
 
-def _scaled(metric: str, block: Vectors) -> Vectors:
+def _origin(metric: str, stored: Stored) -> Scores | None:
+    """Return the row from which distances are measured; None for the other metrics."""
+    if metric != "euclidean":
+        return None
+    return next((tile[0].astype(np.float64) for _, tile in tiles(stored, 1)), None)
+
+
+def _scaled(metric: str, block: Vectors, origin: Scores | None) -> Numbers:
+    """Return rows as they are multiplied: of length 1 for cosine, from the origin for distances."""
+    if origin is not None:
+        return block.astype(np.float64) - origin
     if metric != "cosine":
         return block
     scaled: Vectors = (block / metrics.norms(block)[:, None]).astype(np.float32)
     return scaled
+
+
+def _squares(rows: Numbers) -> Scores:
+    found: Scores = np.einsum("ij,ij->i", rows, rows)
+    return found
 
 
 class Pairs(NamedTuple):
@@ -84,12 +115,14 @@ class Pairs(NamedTuple):
     scores: Scores
 
 
-def near_pairs(metric: str, stored: Stored, bound: Bound, k: int | None) -> Pairs:
-    """Give the `k` nearest pairs of different rows that pass the bound, or all that pass."""
+def near_pairs(
+    metric: str, stored: Stored, bound: Bound, k: int | None, on_rows: OnRows = no_progress
+) -> Pairs:
+    """Return the `k` nearest pairs of different rows that pass the bound, or all that pass."""
     least = _lowest(metric, bound)
     best = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     parts = [best]
-    for first, second, tile, other, near in products(metric, stored):
+    for first, second, tile, other, near in products(metric, stored, on_rows):
         slack = _slack(metric, tile, other)
         hits = near >= least - slack
         if first == second:
@@ -129,22 +162,24 @@ def _lowest(metric: str, bound: Bound) -> float:
 
 
 def _slack(metric: str, a: Vectors, b: Vectors) -> float:
-    """Give what a nearness in float32 may be wrong by."""
-    share = float((a.shape[1] + 8) * 2.0**-23)
+    """Return what a nearness may be wrong by: float64 for distances, else float32."""
+    share = float((a.shape[1] + 8) * (2.0**-52 if metric == "euclidean" else 2.0**-23))
     if metric == "cosine":
         return share
     largest = max(float(metrics.norms(a).max()), float(metrics.norms(b).max()))
-    return share * largest**2 * (1 if metric == "dot" else 4)
+    return share * largest**2 * (1 if metric == "dot" else 16)  # an origin is as far at most
 
 
-def nearest_others(metric: str, stored: Stored) -> tuple[Places, Scores]:
-    """Give each row's nearest other row, and the score of the two: (rows,) each.
+def nearest_others(
+    metric: str, stored: Stored, on_rows: OnRows = no_progress
+) -> tuple[Places, Scores]:
+    """Return each row's nearest other row, and the score of the two: (rows,) each.
 
     Raises nothing for a single row: its neighbour is -1 and its score NaN.
     """
-    near = np.full(stored.rows, -np.inf, np.float32)
+    near = np.full(stored.rows, -np.inf)
     nearest = np.full(stored.rows, -1, np.int64)
-    for first, second, _tile, _other, scores in products(metric, stored):
+    for first, second, _tile, _other, scores in products(metric, stored, on_rows):
         if first == second:
             np.fill_diagonal(scores, -np.inf)
         for places, start, axis, offset in (
@@ -173,8 +208,8 @@ def _exact(metric: str, stored: Stored, nearest: Places) -> Scores:
     return scores
 
 
-def diversity(metric: str, stored: Stored) -> float:
-    """Give the mean distance of two different rows: 1 - cosine, or Euclidean; NaN for one row."""
+def diversity(metric: str, stored: Stored, on_rows: OnRows = no_progress) -> float:
+    """Return the mean distance of two different rows: 1 - cosine, or Euclidean; NaN for one row."""
     count = stored.rows
     if count < 2:
         return float("nan")
@@ -185,7 +220,7 @@ def diversity(metric: str, stored: Stored) -> float:
             total += (block / metrics.norms(block)[:, None]).sum(axis=0)
         return float(1.0 - (total @ total - count) / 2 / pairs)
     sum_of_distances = 0.0
-    for first, second, _tile, _other, near in products(metric, stored):
+    for first, second, _tile, _other, near in products(metric, stored, on_rows):
         distances = np.sqrt(np.maximum(-near, 0.0), dtype=np.float64)
         if first == second:
             np.fill_diagonal(distances, 0.0)
@@ -193,26 +228,30 @@ def diversity(metric: str, stored: Stored) -> float:
     return sum_of_distances / pairs
 
 
-def clusters(metric: str, stored: Stored, count: int) -> tuple[Places, Scores]:
-    """Give each row's cluster (0 the largest) and its score with the cluster's centre.
+def clusters(
+    metric: str, stored: Stored, count: int, on_rows: OnRows = no_progress
+) -> tuple[Places, Scores]:
+    """Return each row's cluster (0 the largest) and its score with the cluster's centre.
 
     k-means from centres chosen apart (k-means++, a fixed seed: the same file gives the same
     clusters); by cosine the rows and centres are taken at length 1.
     """
-    centres = _first_centres(metric, stored, min(count, stored.rows))
+    origin = _origin(metric, stored)
+    centres = _first_centres(metric, stored, min(count, stored.rows), origin)
     before = np.full(stored.rows, -1, np.int64)
     for _ in range(ROUNDS):
         sums = np.zeros(centres.shape)
         sizes = np.zeros(len(centres), np.int64)
         labels = np.empty(stored.rows, np.int64)
         for first, block in tiles(stored, SIDE):
-            scaled = _scaled(metric, block)
+            scaled = _scaled(metric, block, origin)
             mine = _assigned(metric, scaled, centres)
             labels[first : first + len(block)] = mine
             order = np.argsort(mine, kind="stable")
             found, starts = np.unique(mine[order], return_index=True)
             sums[found] += np.add.reduceat(scaled[order].astype(np.float64), starts, axis=0)
             sizes += np.bincount(mine, minlength=len(centres))
+            on_rows(first + len(block))
         if np.array_equal(labels, before):
             break
         before = labels
@@ -221,11 +260,12 @@ def clusters(metric: str, stored: Stored, count: int) -> tuple[Places, Scores]:
         kept = (sizes == 0) | (lengths[:, 0] == 0)
         if metric == "cosine":
             moved /= np.where(lengths == 0, 1.0, lengths)
-        centres = np.where(kept[:, None], centres, moved.astype(np.float32))
+        centres = np.where(kept[:, None], centres, moved.astype(centres.dtype))
     scores = np.empty(stored.rows)
     for first, block in tiles(stored, SIDE):
         part = slice(first, first + len(block))
-        scores[part] = metrics.pairwise(metric, block, centres[before[part]])
+        nearest = centres[before[part]]
+        scores[part] = metrics.pairwise(metric, _scaled(metric, block, origin), nearest)
     sizes = np.bincount(before, minlength=len(centres))
     earliest = np.full(len(centres), stored.rows)
     np.minimum.at(earliest, before, np.arange(stored.rows))
@@ -233,22 +273,25 @@ def clusters(metric: str, stored: Stored, count: int) -> tuple[Places, Scores]:
     return ranks[before], scores
 
 
-def _assigned(metric: str, block: Vectors, centres: Vectors) -> Places:
+def _assigned(metric: str, block: Numbers, centres: Numbers) -> Places:
     near: Any = block @ centres.T
     if metric == "euclidean":
-        near = 2 * near - np.einsum("ij,ij->i", centres, centres)[None, :]
+        near = 2 * near - _squares(centres)[None, :]
     labels: Places = near.argmax(axis=1)
     return labels
 
 
-def _first_centres(metric: str, stored: Stored, count: int) -> Vectors:
+def _first_centres(metric: str, stored: Stored, count: int, origin: Scores | None) -> Numbers:
     step = max(1, stored.rows // max(SAMPLE, 10 * count))
     sample = np.concatenate(
-        [_scaled(metric, block[-first % step :: step]) for first, block in tiles(stored, SIDE)]
+        [
+            _scaled(metric, block[-first % step :: step], origin)
+            for first, block in tiles(stored, SIDE)
+        ]
     )
     random = np.random.default_rng(0)
     chosen = [int(random.integers(len(sample)))]
-    squared = np.einsum("ij,ij->i", sample, sample)
+    squared = _squares(sample)
     nearest = np.full(len(sample), np.inf)
     for _ in range(count - 1):
         last = sample[chosen[-1]]
@@ -257,5 +300,5 @@ def _first_centres(metric: str, stored: Stored, count: int) -> Vectors:
         total = nearest.sum()
         share = nearest / total if total > 0 else None
         chosen.append(int(random.choice(len(sample), p=share)))
-    centres: Vectors = sample[chosen]
+    centres: Numbers = sample[chosen]
     return centres

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tovec.formats.stored import Lengths, Stored, Vectors, another
 from tovec.formats.vectors import squares
-from tovec.jobs.metrics import DIGITS, Bound, Scores, norms, pairwise, unusable
+from tovec.jobs.metrics import DIGITS, MIN_LENGTH, Bound, Scores, norms, pairwise, unusable
 
 CACHED = 2 << 20  # bytes of rows multiplied and, while they are near, measured at a time
 RELEASED = 512  # rows from which numpy lets other threads run meanwhile
@@ -150,9 +150,10 @@ class _Ranking:
         return found
 
     def _check(self, first: int, block: Vectors, squared: Vectors) -> None:
-        """Raise for the first row that is not finite or zero: so is its length then."""
-        if not (np.isfinite(squared.sum()) and squared.all()):
-            bad = np.flatnonzero(~np.isfinite(squared) | (squared == 0))
+        """Raise for the first row that is not finite, zero or too small to be multiplied."""
+        least = MIN_LENGTH**2
+        if not (np.isfinite(squared.sum()) and squared.min(initial=1) >= least):
+            bad = np.flatnonzero(~np.isfinite(squared) | (squared < least))
             if len(bad):
                 raise unusable(block[bad[0]], self._source, first + int(bad[0]))
 
