@@ -133,7 +133,10 @@ def _summary(done: Any, work: Any) -> str:
     if figures["inputs_repeated"]:
         parts.append(f"{figures['inputs_repeated']:,} equal texts asked for once")
     requests = "1 request" if done.answers == 1 else f"{done.answers:,} requests"
-    parts += [requests, f"{done.tokens:,} tokens"]
+    tokens = f"{done.tokens + done.estimated:,} tokens"
+    if done.estimated:
+        tokens = f"at most {tokens} (the endpoint does not report them)"
+    parts += [requests, tokens]
     if done.cost:
         parts.append(f"${done.cost:.4f}")
     if retried := +done.resent.causes:

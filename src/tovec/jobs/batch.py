@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from io import RawIOBase
 from typing import Any, BinaryIO, NamedTuple
 
@@ -19,7 +19,7 @@ from tovec.errors import Stopped, TovecError, UsageError
 from tovec.events import Note, Observer
 from tovec.formats.interface import ReadOptions, Sink, WriteOptions
 from tovec.jobs.assembly import Prepared
-from tovec.jobs.budget import Budget
+from tovec.jobs.budget import Budget, Metered
 from tovec.jobs.commit import GroupCommit
 from tovec.jobs.connect import Connection, Hide, connect
 from tovec.jobs.deliver import PartOutput, Rejects, SingleOutput, deliver
@@ -98,7 +98,7 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     """
     _check(work)
     report = Report(observer)
-    connection = connect(work.settings, work.environ, report, hide)
+    connection = connect(work.settings, work.environ, report, hide, Metered)
     report.price = connection.model.price
     finished = finish_removal(work.directory)
     if finished is not None and finished.get("output") == as_text(work.output):
@@ -245,14 +245,20 @@ class _Run:
             report.rows = prepare.rows
             report.progress("asking")
 
+        async def store_exposure(tokens: int) -> None:
+            await commit.note("unanswered", tokens)
+
+        budget = self._budget(store_exposure)
+        commit = GroupCommit(self._job, budget, lambda: report.rows_done, report.estimate)
+
         async def asking() -> None:
-            commit = client.keep = GroupCommit(self._job)
+            client.keep = commit
             gather = Gather(
                 self._job,
                 client,
                 Packer(lambda: client.limits),
                 concurrency=self._connection.concurrency,
-                budget=self._budget(),
+                budget=budget,
                 on_block=on_block,
             )
             try:
@@ -271,6 +277,7 @@ class _Run:
         finally:
             report.rows, report.blank = prepare.rows, prepare.blank
             self._keep_limits()
+            self._keep_unanswered(budget)
         self._remark(prepare)
 
     def _remark(self, prepare: Preparation) -> None:
@@ -285,7 +292,12 @@ class _Run:
             with contextlib.suppress(Exception):  # a disk that failed has been told of
                 self._job.note("limits", list(limits))
 
-    def _budget(self) -> Budget | None:
+    def _keep_unanswered(self, budget: Budget) -> None:
+        if budget.unanswered != self._job.tokens_unanswered:
+            with contextlib.suppress(Exception):  # as above
+                self._job.note("unanswered", budget.unanswered)
+
+    def _budget(self, store_exposure: Callable[[int], Awaitable[None]]) -> Budget:
         work, model = self._work, self._connection.model
         limits: list[tuple[int, str]] = []
         if work.max_tokens is not None:
@@ -298,10 +310,11 @@ class _Run:
             affordable = work.max_cost * 1e6 / model.price if model.price else float("inf")
             if affordable != float("inf"):
                 limits.append((int(affordable), f"--max-cost {work.max_cost}"))
-        if not limits:
-            return None
-        tokens, because = min(limits)
-        return Budget(tokens, self._job.tokens, because, self._connection.count_texts)
+        job, count = self._job, self._connection.count_texts
+        limit, because = min(limits) if limits else (None, "")
+        return Budget(
+            limit, job.tokens, job.tokens_unanswered, because, count, store_exposure=store_exposure
+        )
 
     # Writing --------------------------------------------------------------------------------------
 

@@ -7,25 +7,46 @@ sync for as many answers as came meanwhile (RELIABILITY d.4, step 4).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from tovec.jobs.budget import Budget, Exchange, current_exchange
 from tovec.records import Answer, Request
 from tovec.store.job import Entry, Job
 
-MOST = 64  # answers in a group
+MAX_GROUP = 64  # answers
 
 
 class _Waiting(NamedTuple):
+    request: Request
     entries: list[Entry]
     stored: asyncio.Future[None]
+    exchange: Exchange | None
+
+    def is_stored(self) -> None:
+        """Tell those who wait, and the budget, which may take longer than its request's task."""
+        self.stored.set_result(None)
+        if self.exchange is not None and any(one.vectors is not None for one in self.entries):
+            self.exchange.store(self.request, sum(one.tokens or 0 for one in self.entries))
 
 
 class GroupCommit:
-    """Stores answers of requests that carry ordinals; the `keep` of an `api.client.Client`."""
+    """Stores answers of requests that carry ordinals; the `keep` of an `api.client.Client`.
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    An answer for which the endpoint reports no usage is stored with what `budget` counts for it,
+    which `on_estimate` is told. `rows` returns how many rows of the input are done.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        budget: Budget,
+        rows: Callable[[], int] = lambda: 0,
+        on_estimate: Callable[[int], None] = lambda _tokens: None,
+    ) -> None:
+        self._job, self._budget = job, budget
+        self._rows, self._on_estimate = rows, on_estimate
         self._thread = ThreadPoolExecutor(1)
         self._thread.submit(int)  # it is there before anything is paid for, or cannot be had
         self._waiting: list[_Waiting] = []
@@ -35,7 +56,10 @@ class GroupCommit:
         """Return when the answer survives a power cut; raises FileError where it cannot."""
         assert request.ordinals is not None
         one = _Waiting(
-            entries(self._job, request, answer), asyncio.get_running_loop().create_future()
+            request,
+            self._entries(request, answer),
+            asyncio.get_running_loop().create_future(),
+            current_exchange(),
         )
         self._waiting.append(one)
         if self._writing is None:
@@ -53,7 +77,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
                 flat = [entry for one in group for entry in one.entries]
                 try:
                     places = await loop.run_in_executor(self._thread, self._job.append, flat)
@@ -64,21 +88,34 @@ class GroupCommit:
                         one.stored.exception()  # one who has stopped waiting does not ask for it
                 else:
                     for one in group:
-                        one.stored.set_result(None)
+                        one.is_stored()
         finally:
             self._writing = None
 
+    async def note(self, name: str, value: Any) -> None:
+        """Return when a fact of the job's survives a power cut; raises FileError as above."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._job.note, name, value)
 
-def entries(job: Job, request: Request, answer: Answer) -> list[Entry]:
-    """Give what an answer adds to the store: its vectors, and its refusals."""
-    assert request.ordinals is not None
-    keys = job.index.keys(request.ordinals)
-    found = []
-    if len(answer.vectors):
-        kept = keys if answer.kept is None else keys[list(answer.kept)]
-        about = {"model": answer.model}
-        found.append(Entry(kept, answer.vectors, (), answer.usage.prompt_tokens, about))
-    if answer.refused:
-        positions, reasons = zip(*answer.refused, strict=True)
-        found.append(Entry(keys[list(positions)], None, tuple(reasons)))
-    return found
+    def _entries(self, request: Request, answer: Answer) -> list[Entry]:
+        """Return what an answer adds to the store: its vectors, and its refusals."""
+        assert request.ordinals is not None
+        keys = self._job.index.keys(request.ordinals)
+        found = []
+        if len(answer.vectors):
+            kept = range(len(request)) if answer.kept is None else answer.kept
+            tokens, about = (
+                answer.usage.prompt_tokens,
+                {"model": answer.model, "rows": self._rows()},
+            )
+            if tokens is None:
+                inputs = [request.inputs[i] for i in kept]
+                tokens = self._budget.count(inputs)  # type: ignore[arg-type]
+                about["estimated"] = True
+                self._on_estimate(tokens)
+            own = keys if answer.kept is None else keys[list(kept)]
+            found.append(Entry(own, answer.vectors, (), tokens, about))
+        if answer.refused:
+            positions, reasons = zip(*answer.refused, strict=True)
+            found.append(Entry(keys[list(positions)], None, tuple(reasons)))
+        return found

@@ -2,17 +2,16 @@
 
 Blocks are read ahead, keyed and looked up; what is not stored and not under way is packed and
 sent. Nothing of a row is held but its key. When something ends the run, nothing more is sent, and
-what is under way has a few seconds to be stored: it is paid for.
+what is under way has a few seconds to be stored: it is paid for. Under a limit of tokens, a request
+is sent when the limit has room for it, and so is each further attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,16 +19,17 @@ from numpy.typing import NDArray
 
 from tovec.errors import Stopped
 from tovec.jobs.assembly import Prepared
-from tovec.jobs.budget import Budget
+from tovec.jobs.budget import Budget, NoRoom
 from tovec.jobs.packing import Packer
+from tovec.jobs.signals import handle_signals
 from tovec.jobs.stream import Embedder, ReadAhead
-from tovec.records import Answer, Block, Request
+from tovec.records import Block, Request
+from tovec.store.index import ASKED
 from tovec.store.job import Job
 from tovec.store.keys import keys_of
 
 DRAIN = 10.0  # seconds that answers under way have to be stored when a run is stopped
 AHEAD = 4  # requests that are ready beside those under way
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Prepare = Callable[[Block], Prepared]
 OnBlock = Callable[[int, int, int], None]
@@ -55,7 +55,7 @@ class Gather:
         packer: Packer,
         *,
         concurrency: int,
-        budget: Budget | None = None,
+        budget: Budget,
         on_block: OnBlock = lambda _inputs, _asked, _reused: None,
         drain: float = DRAIN,
     ) -> None:
@@ -63,7 +63,8 @@ class Gather:
         self._budget, self._on_block = budget, on_block
         self._concurrency, self._drain = concurrency, drain
         self._ordinals: deque[NDArray[np.int64]] = deque()
-        self._under_way: set[asyncio.Task[Answer]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._short: set[asyncio.Task[Any] | None] = set()  # tasks that wait for tokens
         self._end: asyncio.Future[None] | None = None
 
     async def run(self, blocks: Iterator[Block], prepare: Prepare) -> None:
@@ -71,7 +72,7 @@ class Gather:
         self._end = asyncio.get_running_loop().create_future()
         self._room = asyncio.Semaphore(self._concurrency + AHEAD)
         feeding: asyncio.Future[None] = asyncio.ensure_future(self._feed(blocks, prepare))
-        with _signals(self._signalled):
+        with handle_signals(self._signalled):
             await _first(feeding, self._end)
             if not self._end.done():
                 if (error := feeding.exception()) is not None:
@@ -100,16 +101,49 @@ class Gather:
         for request in requests:
             await self._room.acquire()
             placed = Request(request.inputs, request.tokens, self._next(len(request)))
-            reserved = 0
-            if self._budget is not None:
-                reserved = self._budget.most(placed)
-                while not self._budget.reserve(reserved):
-                    if not self._under_way:
-                        raise self._budget.spent_error()
-                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-            task = asyncio.ensure_future(self._client.embed(placed))
+            reserved = await self._reserve(placed)
+            task = asyncio.ensure_future(self._ask(placed, reserved))
             self._under_way.add(task)
-            task.add_done_callback(partial(self._ended, reserved))
+            task.add_done_callback(self._ended)
+
+    async def _reserve(self, request: Request) -> int:
+        """Set a request's tokens aside once there is room for them; return how many.
+
+        Requests under way give back what they were counted too high. Raises PersonError where
+        none is under way that could.
+        """
+        budget, task = self._budget, asyncio.current_task()
+        if budget.limit is None:
+            return 0
+        tokens = budget.count(request.inputs)
+        self._short.add(task)
+        try:
+            while not budget.reserve(tokens):
+                others = self._under_way - self._short
+                if not others:
+                    raise budget.spent_error()
+                await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._short.discard(task)
+        await budget.store_exposure()
+        return tokens
+
+    async def _ask(self, request: Request, reserved: int) -> None:
+        """Have a request answered and stored, with as many attempts as the limit has room for."""
+        while len(request):
+            with contextlib.suppress(NoRoom), self._budget.exchange(request, reserved):
+                await self._client.embed(request)
+                return
+            request = self._what_is_left(request)
+            reserved = await self._reserve(request)
+
+    def _what_is_left(self, request: Request) -> Request:
+        """Return the part of a request that is neither stored nor refused."""
+        assert request.ordinals is not None
+        left = np.flatnonzero(self._job.index.places(request.ordinals) == ASKED)
+        inputs = [request.inputs[i] for i in left.tolist()]
+        tokens = -(-request.tokens * len(left) // len(request))
+        return Request(inputs, tokens, request.ordinals[left])  # type: ignore[arg-type]
 
     def _next(self, count: int) -> NDArray[np.int64]:
         """Give the ordinals of the next `count` inputs: requests keep the order of inputs."""
@@ -122,12 +156,9 @@ class Gather:
             missing -= len(parts[-1])
         return np.concatenate(parts)
 
-    def _ended(self, reserved: int, task: asyncio.Task[Answer]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         self._room.release()
-        if self._budget is not None:
-            answer = None if task.cancelled() or task.exception() else task.result()
-            self._budget.settle(reserved, answer.usage.prompt_tokens if answer else reserved)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 
@@ -156,19 +187,3 @@ class Gather:
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-
-
-@contextlib.contextmanager
-def _signals(call: Callable[[int], Any]) -> Iterator[None]:
-    """Have `call` take the signals that end a run, but for those that are ignored (nohup)."""
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    taken = [number for number, handler in before.items() if handler != signal.SIG_IGN]
-    try:
-        for number in taken:
-            loop.add_signal_handler(number, call, number)
-        yield
-    finally:
-        for number in taken:
-            loop.remove_signal_handler(number)
-            signal.signal(number, before[number])

@@ -47,7 +47,8 @@ class Report:
         self.reused = 0
         self.answered = 0
         self.tokens = 0
-        self.uncounted = 0  # answers without usage
+        self.uncounted = 0  # answers without usage, ...
+        self.estimated = 0  # ... and the most tokens that they took
         self.requests = 0
         self.answers = 0
         self.splits = 0
@@ -59,8 +60,17 @@ class Report:
 
     @property
     def cost(self) -> float | None:
-        """Give what the tokens cost in USD; None where the price is not known."""
-        return cost(self.tokens, self.price)
+        """Return what the tokens cost in USD; None where the price is not known."""
+        return cost(self.tokens + self.estimated, self.price)
+
+    @property
+    def rows_done(self) -> int:
+        """Return how many rows have been read whose inputs are answered, about."""
+        return max(0, self.rows - max(0, self.asked - self.answered))
+
+    def estimate(self, tokens: int) -> None:
+        """Count tokens of an answer for which the endpoint reports none."""
+        self.estimated += tokens
 
     def __call__(self, event: Event) -> None:
         """Count an event and pass it on."""
@@ -81,10 +91,9 @@ class Report:
 
     def progress(self, phase: str) -> None:
         """Tell how far the job is."""
-        waiting = max(0, self.asked - self.answered)
-        rows = max(0, self.rows - waiting) if phase == "asking" else self.written
-        retries = self.resent.causes.total()
-        self._observer(Progress(phase, rows, self.total, self.tokens, self.cost, retries))
+        rows = self.rows_done if phase == "asking" else self.written
+        tokens, retries = self.tokens + self.estimated, self.resent.causes.total()
+        self._observer(Progress(phase, rows, self.total, tokens, self.cost, retries))
 
     def as_json(self) -> dict[str, Any]:
         """Give everything, for `--stats`."""
@@ -104,6 +113,7 @@ class Report:
             "requests_maybe_paid_twice": self.resent.maybe_paid,
             "requests_split": self.splits,
             "tokens": self.tokens,
+            "tokens_estimated": self.estimated,
             "answers_without_usage": self.uncounted,
             "cost_usd": None if self.cost is None else round(self.cost, 6),
             "latency_seconds": self._latency(),

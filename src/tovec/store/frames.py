@@ -42,7 +42,11 @@ class Kind(IntEnum):
 
 
 class Frame(NamedTuple):
-    """One frame to be written. `tokens` is what the endpoint counted, None if it did not say."""
+    """One frame to be written.
+
+    `tokens` is what the endpoint counted. Where it did not say, an answer has our own count and
+    `"estimated": true` in its text; what versions before that wrote has None.
+    """
 
     kind: Kind
     keys: Keys

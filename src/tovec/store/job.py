@@ -97,7 +97,11 @@ class Job:
         self.published: list[Mapping[str, Any]] = []
         self.done: Mapping[str, Any] = {}  # what the last finished run said of itself
         self._unentered: list[tuple[Keys, Places]] = []
-        self.tokens = 0  # counted by the endpoint since the last finished run
+        # Since the last finished run:
+        self.tokens = 0  # of stored answers
+        self.tokens_estimated = 0  # those of them that we counted, where the endpoint did not
+        self.tokens_unanswered = 0  # at most so many may have been billed without a stored answer
+        self.rows = 0  # of the input that were done with the last answer, about
         self.requests = 0
         self._fs = fs
         if read_only:
@@ -195,6 +199,8 @@ class Job:
             elif name == "done":
                 self.published, self.done = list(value["published"]), value
                 self._begin_again()
+            elif name == "unanswered":
+                self.tokens_unanswered = int(value)
             else:
                 self.notes[name] = value
 
@@ -246,7 +252,8 @@ class Job:
 
     def _begin_again(self) -> None:
         """After a finished run: what it paid is its own, what was refused may be asked again."""
-        self.tokens = self.requests = 0
+        self.tokens = self.tokens_estimated = self.tokens_unanswered = self.requests = 0
+        self.rows = 0
         refused = np.fromiter(self.refused, np.int64, len(self.refused))
         if len(refused):
             self.index.set_places(refused, WAITING)
@@ -265,6 +272,8 @@ class Job:
 
     def _count(self, tokens: int | None, about: Mapping[str, Any]) -> None:
         self.tokens += tokens or 0
+        self.tokens_estimated += (tokens or 0) if about.get("estimated") else 0
+        self.rows = about.get("rows", self.rows)
         self.requests += 1
         self.about = self.about or dict(about)
 
@@ -357,8 +366,15 @@ class Job:
         return any(name.startswith(_SPOOL) for name in self._fs.names(self.directory))
 
     def is_empty(self) -> bool:
-        """Say whether there is nothing in the directory that a later run could use."""
-        return not segments(self._fs, self.directory) and not self.kept_input()
+        """Return whether there is nothing in the directory that a later run could use.
+
+        A log may hold what a run noted of itself, and yet no answer.
+        """
+        names = self._fs.names(self.directory)
+        if self.kept_input() or any(name.endswith(".damaged") for name in names):
+            return False
+        known = len(self.log) or self.refused or self.tokens_unanswered or self.published
+        return not known and not self.done
 
     def abandon(self) -> None:
         """Remove a directory in which nothing was stored."""
