@@ -72,7 +72,7 @@ complete -c tovec -n '__tovec_is embed' -l columns -x -d 'The input\'s columns t
 complete -c tovec -n '__tovec_is embed' -l if-exists -x -a 'error skip replace' -d 'When the output exists: fail with exit 7 (error), do nothing, or replace it.'
 complete -c tovec -n '__tovec_is embed' -l force -d 'The same as --if-exists replace.'
 complete -c tovec -n '__tovec_is batch' -l dry-run -d 'Count rows, tokens, requests and cost; ask for nothing.'
-complete -c tovec -n '__tovec_is batch' -l status -d 'Say what the job\'s directory holds.'
+complete -c tovec -n '__tovec_is batch' -l status -d 'Say how far the job is, since when, and why it stopped.'
 complete -c tovec -n '__tovec_is batch' -l repair -d 'Set damaged parts of the job\'s log aside and ask for their rows again.'
 complete -c tovec -n '__tovec_is batch' -s p -l provider -x -a 'local openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' -d 'Who is asked: openai, aimlapi, aivene, nugen, local, ...'
 complete -c tovec -n '__tovec_is batch' -s m -l model -x -a 'static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' -d 'The model; each provider has a default where one is sensible.'

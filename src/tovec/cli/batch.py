@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -49,7 +50,11 @@ def batch(
     ] = False,
     status: Annotated[
         bool,
-        typer.Option("--status", help="Say what the job's directory holds.", rich_help_panel=JOB),
+        typer.Option(
+            "--status",
+            help="Say how far the job is, since when, and why it stopped.",
+            rich_help_panel=JOB,
+        ),
     ] = False,
     repair: Annotated[
         bool,
@@ -106,14 +111,16 @@ def batch(
     if status:
         from tovec.jobs.plan import holdings
 
-        _table(holdings(work.directory))
+        facts = holdings(work.directory)
+        _table(facts, _status_words(facts))
         return
     if not work.paths:
         raise UsageError("there is no input", hint="name files of rows; - is stdin")
     if dry_run:
         from tovec.jobs.plan import plan
 
-        _table(plan(work, reporter.event, reporter.hide))
+        facts = plan(work, reporter.event, reporter.hide)
+        _table(facts, facts)
         return
     with Watch(reporter, display(one_of("--progress", job.progress, KINDS), reporter)) as watch:
         done = jobs.run(work, watch, reporter.hide)
@@ -150,17 +157,56 @@ def _summary(done: Any, work: Any) -> str:
     return ", ".join(parts)
 
 
-def _table(facts: dict[str, Any]) -> None:
-    """Write facts to stdout: aligned words on a terminal, one JSON object in a pipe."""
+def _table(facts: Mapping[str, object], words: Mapping[str, object]) -> None:
+    """Write `words` to a terminal as aligned lines, or `facts` to a pipe as one JSON object."""
     from tovec.cli.terminal import encodable, is_terminal, safe
 
     if is_terminal():
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            shown = f"{value:,}" if isinstance(value, int | float) else str(value)
-            shown = "not known" if value is None else shown
-            sys.stdout.write(encodable(f"{name:<{width}}  {safe(shown)}\n", sys.stdout))
+        width = max(map(len, words))
+        for name, value in words.items():
+            line = f"{name:<{width}}  {safe(_in_words(value))}\n"
+            sys.stdout.write(encodable(line, sys.stdout))
         return
     import json
 
     sys.stdout.write(json.dumps(facts) + "\n")
+
+
+def _in_words(value: object) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _status_words(facts: Mapping[str, Any]) -> dict[str, object]:
+    """Return a job's facts as a reader wants them: what matters first, and nothing unknown."""
+    state = facts["state"]
+    if facts["exit_code"] is not None:
+        state += f", exit {facts['exit_code']}: {facts['exit_means']}"
+    rows, total = facts["rows"], facts["rows_total"]
+    if rows is not None and total is not None and facts["state"] != "finished":
+        about = "about " if facts["rows_total_is"] == "about" else ""
+        rows = f"{rows:,} of {about}{total:,}"
+    told = {"directory", "rows_total", "rows_total_is", "exit_code", "exit_means", "running"}
+    words = {name: value for name, value in facts.items() if name not in (*told, "identity")}
+    words = {"directory": facts["directory"], **words, "state": state, "rows": rows}
+    for name, value in _flattened(facts["identity"]).items():
+        words.setdefault(name, value)
+    return {name: value for name, value in words.items() if value not in (None, 0, "")}
+
+
+def _flattened(facts: Mapping[str, Any]) -> dict[str, object]:
+    """Return facts and the facts within them; a list is shown as JSON."""
+    flat: dict[str, object] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            flat |= _flattened(value)
+        elif isinstance(value, list):
+            import json
+
+            flat[name] = json.dumps(value, ensure_ascii=False)
+        else:
+            flat[name] = value
+    return flat

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from io import RawIOBase
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,6 +24,8 @@ from tovec.jobs.commit import GroupCommit
 from tovec.jobs.connect import Connection, Hide, connect
 from tovec.jobs.deliver import PartOutput, Rejects, SingleOutput, deliver
 from tovec.jobs.gather import Gather
+from tovec.jobs.history import finished as finished_notes
+from tovec.jobs.history import note_end, note_start
 from tovec.jobs.inputs import STDIN, InputChanged, Inputs
 from tovec.jobs.long import LongTexts
 from tovec.jobs.packing import Packer
@@ -44,6 +46,8 @@ from tovec.store.durable import (
 from tovec.store.job import Job, finish_removal
 from tovec.store.parts import OutputDirectory
 from tovec.store.repair import Damage
+
+Blot = Callable[[str], str]
 
 
 class Batch(NamedTuple):
@@ -98,7 +102,13 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     """
     _check(work)
     report = Report(observer)
-    connection = connect(work.settings, work.environ, report, hide, Metered)
+    blots: list[Blot] = []
+
+    def hide_here_too(blot: Blot) -> None:
+        blots.append(blot)
+        hide(blot)
+
+    connection = connect(work.settings, work.environ, report, hide_here_too, Metered)
     report.price = connection.model.price
     finished = finish_removal(work.directory)
     if finished is not None and finished.get("output") == as_text(work.output):
@@ -109,12 +119,30 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
         if job.damage is not None:
             observer(_repaired(job.damage, len(job.log)))
         return _Run(work, connection, job, report, stdin).whole()
-    except BaseException:
+    except BaseException as error:
         if job.is_empty():
             job.abandon()
+        else:
+            _note_end(job, error, report, blots)
         raise
     finally:
         job.close()
+
+
+def _note_end(job: Job, error: BaseException, report: Report, blots: Sequence[Blot]) -> None:
+    def blot(text: str) -> str:
+        for one in blots:
+            text = one(text)
+        return text
+
+    note_end(
+        job,
+        error,
+        rows=report.rows_done,
+        total=report.total,
+        is_exact=report.total_is_exact,
+        blot=blot,
+    )
 
 
 def _repaired(damage: Damage, vectors: int) -> Note:
@@ -216,6 +244,7 @@ class _Run:
             self._inputs.settle(self._note)
             self._report.total = self._inputs.about_rows()
             if ask:
+                note_start(self._job, self._report.total)
                 self._ask()
             return self._write(output, asked=ask)
         except BaseException:
@@ -282,7 +311,7 @@ class _Run:
 
     def _remark(self, prepare: Preparation) -> None:
         """Say what there is to say of the rows, once all have been read."""
-        self._report.total = prepare.rows
+        self._report.total, self._report.total_is_exact = prepare.rows, True
         for remark in prepare.remarks():
             self._note(remark, "warning")
 
@@ -417,6 +446,7 @@ class _Run:
         # Rows that are mended are picked up by the next run, which then pays for them alone.
         keep = work.keep_job or report.rejected > 0
         finished: dict[str, Any] = {"output": as_text(work.output), "published": published}
+        finished |= finished_notes(report.rows, report.rejected)
         if not report.rejected:  # else some of them may be asked for again
             finished["inputs"] = self._stamp
         self._job.finish(keep=keep, finished=finished)

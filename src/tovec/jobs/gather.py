@@ -33,8 +33,8 @@ AHEAD = 4  # requests that are ready beside those under way
 
 Prepare = Callable[[Block], Prepared]
 OnBlock = Callable[[int, int, int], None]
-"""Called after each block with the inputs in it, how many of them are asked for, and how many
-an earlier run had stored."""
+"""Called before a block's inputs are sent with the inputs in it, how many of them are asked for,
+and how many an earlier run had stored."""
 
 
 class Stoppable(Embedder, Protocol):
@@ -93,8 +93,8 @@ class Gather:
             if len(wanted) < len(inputs):
                 inputs = [inputs[i] for i in wanted.tolist()]
             self._ordinals.append(ordinals[wanted])
-            await self._send(self._packer.add(inputs))
             self._on_block(len(ordinals), len(wanted), int(inherited.sum()))
+            await self._send(self._packer.add(inputs))
         await self._send(self._packer.flush())
 
     async def _send(self, requests: list[Request]) -> None:

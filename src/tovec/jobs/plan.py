@@ -10,6 +10,7 @@ from tovec.events import Observer
 from tovec.jobs.batch import Batch, identity
 from tovec.jobs.budget import token_counts
 from tovec.jobs.connect import Hide, connect
+from tovec.jobs.history import history, rfc3339
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import Preparation
 from tovec.jobs.report import cost
@@ -71,18 +72,37 @@ def _seconds(work: Batch, requests: int, tokens: int) -> float | None:
 
 
 def holdings(directory: str) -> dict[str, Any]:
-    """Give what a job's directory holds. Raises UsageError where there is no job."""
+    """Return how a job stands, and what its directory holds. Raises UsageError if there is none."""
     job = Job.look(directory)
-    if job.described is None:
-        raise UsageError("there is no job", where=directory)
-    return {
-        "directory": directory,
-        "vectors": len(job.log),
-        "dimensions": job.log.dimensions,
-        "tokens": job.tokens,
-        "answers": job.requests,
-        "refused": len(job.refused),
-        "bytes": job.log.size,
-        "running": job.is_held(),
-        **job.described,
-    }
+    try:
+        if job.described is None:
+            raise UsageError("there is no job", where=directory)
+        now = history(job)
+        changed = job.log.changed
+        return {
+            "directory": directory,
+            "state": now.state,
+            "rows": now.rows,
+            "rows_total": now.total,
+            "rows_total_is": "exact" if now.total_is_exact else "about",
+            "exit_code": now.exit_code,
+            "exit_means": now.meaning,
+            "reason": now.reason,
+            "where": now.where,
+            "begun": now.begun,
+            "started": now.started,
+            "ended": now.ended,
+            "last_stored": None if changed is None else rfc3339(changed),
+            "vectors": len(job.log),
+            "dimensions": job.log.dimensions,
+            "tokens": job.tokens,
+            "tokens_estimated": job.tokens_estimated,
+            "tokens_without_answer": job.tokens_unanswered,
+            "answers": job.requests,
+            "refused": len(job.refused),
+            "bytes": job.log.size,
+            "running": now.state == "running",
+            **job.described,
+        }
+    finally:
+        job.close()

@@ -39,6 +39,7 @@ class Report:
         self._began = clock()
         self.rows = 0
         self.total: int | None = None
+        self.total_is_exact = False
         self.written = 0
         self.blank = 0
         self.rejected = 0
@@ -56,6 +57,7 @@ class Report:
 
     def begin_again(self) -> None:
         """Forget the rows: they are read anew."""
+        self.total_is_exact = False
         self.rows = self.written = self.blank = self.inputs = self.reused = 0
 
     @property

@@ -198,10 +198,14 @@ class Job:
                 self.published.extend(value)
             elif name == "done":
                 self.published, self.done = list(value["published"]), value
+                for past in ("run", "ended"):
+                    self.notes.pop(past, None)
                 self._begin_again()
             elif name == "unanswered":
                 self.tokens_unanswered = int(value)
             else:
+                if name == "run":
+                    self.notes.pop("ended", None)  # the run before it
                 self.notes[name] = value
 
     def vectors(
@@ -273,7 +277,7 @@ class Job:
     def _count(self, tokens: int | None, about: Mapping[str, Any]) -> None:
         self.tokens += tokens or 0
         self.tokens_estimated += (tokens or 0) if about.get("estimated") else 0
-        self.rows = about.get("rows", self.rows)
+        self.rows = max(self.rows, about.get("rows", 0))
         self.requests += 1
         self.about = self.about or dict(about)
 

@@ -75,6 +75,12 @@ class Log:
         """Bytes of all segments."""
         return sum(self._fs.status(number).size for number in self._files.values())
 
+    @property
+    def changed(self) -> float | None:
+        """When the log was last written, in seconds; None if it never was."""
+        times = [self._fs.status(number).changed for number in self._files.values()]
+        return max(times) / 1e9 if times else None
+
     def close(self) -> None:
         """Let go of the files; nothing is written."""
         for number in self._files.values():
