@@ -10,6 +10,7 @@ import pytest
 from tovec.errors import FileError, JobError, LockedError
 from tovec.store import job as jobs
 from tovec.store import log as logs
+from tovec.store.filesystem import RealFileSystem
 from tovec.store.job import Entry, Job
 from tovec.store.keys import keys_of
 
@@ -53,8 +54,10 @@ def stored(job, texts=TEXTS):
 
 
 @pytest.fixture(autouse=True)
-def _small_reserve(monkeypatch):
+def _quick(monkeypatch):
+    """Take what takes the time away; what a power cut leaves is the crash model's subject."""
     monkeypatch.setattr(logs, "RESERVE_BYTES", 64)
+    monkeypatch.setattr(RealFileSystem, "sync", lambda *_args, **_more: None)
 
 
 def test_what_was_stored_is_there_when_the_job_is_opened_again(tmp_path):

@@ -278,7 +278,7 @@ def test_a_flipped_bit_of_a_description_is_without_effect_or_found(whole: Logs) 
     path = whole.damaged(content)
     text = (path / "job.json").read_bytes()
     said = set()
-    for bit in range(0, len(text) * 8, 3):
+    for bit in range(0, len(text) * 8, 7):
         data = bytearray(text)
         data[bit // 8] ^= 1 << bit % 8
         (path / "job.json").write_bytes(data)
