@@ -4,6 +4,7 @@ The times of the imports are in docs/performance.md.
 """
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -101,3 +102,19 @@ def test_openblas_starts_no_threads_unless_it_is_told_to(own):
     threads, left = done.stdout.split()
     assert left == str(own)  # what tovec starts finds the environment as it was
     assert int(threads) == 1 or own is not None
+
+
+def test_ctrl_c_while_tovec_starts_ends_it_without_a_traceback() -> None:
+    """The signal comes while modules are imported, as early as anybody can type it."""
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, _path=None, _target=None):\n"
+        "        if name == 'tovec.cli.app': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt)\n"
+        "from tovec.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import NoReturn
 
@@ -28,8 +29,12 @@ def main() -> NoReturn:
     """Run tovec's command line."""
     sys.meta_path.insert(0, _Without)
     sys.setswitchinterval(SHARE)
+    interrupted = signal.getsignal(signal.SIGINT)
+    if interrupted is signal.default_int_handler:  # it may be ignored: nohup, a job in background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a traceback of imports helps nobody
     from tovec.cli.app import main
 
+    signal.signal(signal.SIGINT, interrupted)
     main()
 
 
