@@ -67,7 +67,7 @@ _tovec() {
         *" -m" | *" --model") kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' ;;
         *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --give-up-after" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --glob" | *" --delimiter" | *" --chunk-tokens" | *" --overlap" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" --query-template" | *" -k" | *" --like" | *" --clusters" | *" --min" | *" --max" | *" --host" | *" --port") kind=free words='' ;;
         *" --encoding-format") kind=words words='base64 float' ;;
-        *" --input-format") kind=words words='auto lines text jsonl csv tsv parquet tokens' ;;
+        *" --input-format") kind=words words='auto lines text jsonl json csv tsv parquet arrow tokens' ;;
         *" --encoding-errors") kind=words words='strict replace' ;;
         *" --csv-types") kind=words words='auto text' ;;
         *" --csv-quoting") kind=words words='quotes backslash' ;;

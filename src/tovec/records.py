@@ -83,6 +83,7 @@ class Block:
     problems: tuple[Problem, ...] = ()
     blank: int = 0  # blank lines skipped in this stretch of input
     unit: str = "line"  # what `lines` counts; "row" in a file without lines
+    skipped: tuple[str, ...] = ()  # why entries of a directory were left out, one for each
 
 
 class Limits(NamedTuple):

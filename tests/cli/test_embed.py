@@ -382,7 +382,7 @@ def test_a_long_text_within_the_models_limit_is_embedded(tovec):
         (["embed", "-p", "local", "-m", "other", "hi"], 5, b"does not exist"),
         (["embed", "-p", "local", "-d", "300", "hi"], 5, b"dimensions"),
         (["embed", "-p", "openai", "hi"], 5, b"OPENAI_API_KEY"),
-        (["embed", "-p", "local", "-f", "nowhere.txt"], 6, b"not there"),
+        (["embed", "-p", "local", "-f", "nowhere.txt"], 6, b"no such file"),
         (["embed", "-p", "local", "-o", "no/such/dir/x.jsonl", "hi"], 7, b"directory"),
         (["embed", "--base-url", "http://u:p@h/v1", "-m", "x", "hi"], 2, b"user or a password"),
         (["embed", "--base-url", "127.0.0.1:80", "-m", "x", "hi"], 2, b"https://"),

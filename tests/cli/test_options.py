@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from tests.cli.inside import run
@@ -30,7 +31,7 @@ ROWS = [{"id": 7 + i % 2, "text": text, "other": f"x {i}"} for i, text in enumer
 FORMATS = [name for name in INPUT_FORMATS if name != "auto"]
 NAMES = {
     "lines": "a.txt", "text": "a.txt", "jsonl": "a.jsonl", "csv": "a.csv", "tsv": "a.tsv",
-    "parquet": "a.parquet", "tokens": "a.tok",
+    "json": "a.json", "parquet": "a.parquet", "arrow": "a.arrow", "tokens": "a.tok",
 }  # fmt: skip
 EXPLICIT = ("text", "tokens")  # formats that no file name says
 
@@ -217,6 +218,8 @@ def stored(name: str, rows: list[dict], *, dirty: bool) -> bytes:
         data = "".join(f"{[1 + len(text), *range(len(text))]}\n" for text in texts).encode()
     elif name == "jsonl":
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    elif name == "json":
+        data = json.dumps(rows, ensure_ascii=False, indent=1).encode()
     elif mark is not None:
         lines = [
             mark.join(rows[0]),
@@ -240,6 +243,8 @@ def inputs(tmp_path_factory) -> Path:
                 path = folder / NAMES[name].replace("a", letter, 1)
                 if name == "parquet":
                     pq.write_table(pa.Table.from_pylist(rows), path)
+                elif name == "arrow":
+                    pyarrow.feather.write_feather(pa.Table.from_pylist(rows), path)
                 else:
                     path.write_bytes(stored(name, rows, dirty=data == "dirty"))
     (place / "config.toml").write_text("dimensions = 2\n")

@@ -199,7 +199,7 @@ def test_colours_are_only_for_a_terminal(tovec):
         (["a", "b", "--metric", "cosin"], 2, b"did you mean cosine?"),
         (["a", "b", "--format", "xml"], 2, b"--format"),
         (["a", "b", "--metric", "euclidean", "--min", "1"], 2, b"--max"),
-        (["a", "-f", "nowhere.txt"], 6, b"not there"),
+        (["a", "-f", "nowhere.txt"], 6, b"no such file"),
     ],
 )
 def test_errors_have_their_exit_code(tovec, arguments, code, words):

@@ -171,7 +171,7 @@ def test_null_and_empty_texts_are_problems(tmp_path, kind):
     assert as_json(blocks) == [{"text": "a", "n": 0}, {"text": "b", "n": 4}]
 
 
-@pytest.mark.parametrize("column", [[1, 2], [["a"], ["b"]], [b"a", b"b"]])
+@pytest.mark.parametrize("column", [[1, 2], [["a"], ["b"]], [[b"a"], [b"b"]]])
 def test_a_column_that_holds_no_texts_is_named(tmp_path, column):
     with pytest.raises(InputError, match=r"'text' holds .*, not texts"):
         read_files(stored(tmp_path, pa.table({"text": column})))

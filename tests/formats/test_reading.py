@@ -233,7 +233,7 @@ def test_rows_are_handed_over_while_a_pipe_stays_open():
 
 
 def test_what_is_not_there_or_not_a_file_is_named(tmp_path):
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="no such file"):
         list(formats.read([str(tmp_path / "none")], LINES))
     with pytest.raises(InputError, match="directory"):
         list(formats.read([str(tmp_path)], LINES))

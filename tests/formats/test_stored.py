@@ -7,10 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from tovec.errors import InputError
+from tovec.errors import InputError, TovecError
 from tovec.formats import stored
 from tovec.formats.stored import every, open_stored
+from tovec.jobs.corpus import all_fields
 
 
 def matrix_of(count=100, dimensions=6, dtype=np.float32):
@@ -124,9 +127,9 @@ NPY = {
     "integers": (lambda p: np.save(p, np.ones((5, 5), np.int8)), "int8"),
     "objects": (lambda p: np.save(p, np.array([[None]])), "object"),
     "columns": (lambda p: np.save(p, np.asfortranarray(matrix_of())), "columns are stored"),
-    "another's side file": (lambda p: side(p, rows=3, dimensions=6), "another matrix"),
+    "another's side file": (lambda p: side(p, rows=3, dimensions=6), "does not match m.npy"),
     "a directory": (lambda p: p.mkdir(), "directory"),
-    "nothing": (lambda p: None, "not there"),
+    "nothing": (lambda p: None, "no such file"),
 }  # fmt: skip
 
 
@@ -159,10 +162,10 @@ def test_lengths_are_known_until_the_matrix_is_written_again(tmp_path):
 def test_an_ids_file_of_other_rows_is_refused(tmp_path):
     side(tmp_path / "m.npy", rows=100, dimensions=6, model="m", ids="m.npy.ids.jsonl")
     found = open_stored(str(tmp_path / "m.npy"))
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="no such file"):
         found.fields([0])
     (tmp_path / "m.npy.ids.jsonl").write_text('{"index":0}\n')
-    with pytest.raises(InputError, match="names 1 rows, the matrix has 100"):
+    with pytest.raises(InputError, match="the ids file has 1 line, but the matrix has 100 rows"):
         found.fields([0])
 
 
@@ -190,7 +193,7 @@ def test_a_parquet_file_that_is_none_or_holds_texts_as_embedding(tmp_path):
     parquet(tmp_path / "s.parquet", pa.array(["x"]))
     with pytest.raises(InputError, match="not a list of floats"):
         open_stored(str(tmp_path / "s.parquet"))
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="no such file"):
         open_stored(str(tmp_path / "none.parquet"))
 
 
@@ -212,3 +215,121 @@ def test_a_json_row_without_a_usable_vector_is_named(tmp_path, line, words):
     with pytest.raises(InputError, match=words) as raised:
         open_stored(str(path))
     assert raised.value.where == f"{path}, line 3"
+
+
+# Tampered files ---------------------------------------------------------------------------------
+
+value = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8)
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+NAMES = ["rows", "dimensions", "model", "provider", "ids", "lengths", "dtype", "tool"]
+HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }"
+
+
+def whole(header: bytes) -> bytes:
+    length = len(header).to_bytes(2, "little")
+    return b"\x93NUMPY\x01\x00" + length + header + np.ones((3, 2), np.float32).tobytes()
+
+
+def used(path) -> None:
+    """Read everything of a matrix, as a search does; raises only what a user can act on."""
+    try:
+        found = open_stored(str(path))
+        assert sum(len(block) for _, block in every(found)) == found.rows
+        list(all_fields(found))
+    except TovecError as error:
+        assert error.what
+        assert "m.npy" in error.where
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), value, max_size=4),
+    st.one_of(st.none(), st.binary(max_size=30), st.lists(value, max_size=4)),
+)
+@example({"model": 5}, None)
+@example({}, b'{"id":1}\n\xff\n{}\n')
+@example({}, b"{}\n\n{}\n")
+@example({}, b"{}\n[]\n5\n")
+@example({"ids": "/etc/passwd"}, None)
+@example({"ids": "../m.npy"}, None)
+@example({"ids": "/dev/zero"}, None)
+@example({"ids": ""}, None)
+@example({"lengths": [1e300, 1e308]}, None)
+def test_a_side_file_or_ids_of_any_content_give_rows_or_an_error(tmp_path_factory, changes, ids):
+    """#237"""
+    path = tmp_path_factory.mktemp("tampered") / "m.npy"
+    np.save(path, np.ones((3, 2), np.float32))
+    about = {"model": "m", "rows": 3, "dimensions": 2, "ids": "m.npy.ids.jsonl", **changes}
+    path.with_name("m.npy.json").write_text(json.dumps(about))
+    if isinstance(ids, list):
+        ids = "\n".join(map(json.dumps, ids)).encode()
+    if ids is not None:
+        path.with_name("m.npy.ids.jsonl").write_bytes(ids)
+    used(path)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=80).map(whole),
+        st.binary(max_size=20),
+        st.tuples(st.integers(), st.integers(), st.sampled_from(["f4", "f8", "i4", "O", "V0"])).map(
+            lambda one: whole(
+                b"{'descr': '<%s', 'fortran_order': False, 'shape': (%d, %d), }"
+                % (one[2].encode(), one[0], one[1])
+            )
+        ),
+        st.tuples(st.integers(0, len(whole(HEADER)) - 1), st.integers(0, 255)).map(
+            lambda one: whole(HEADER)[: one[0]] + bytes([one[1]]) + whole(HEADER)[one[0] + 1 :]
+        ),
+    )
+)
+@example(whole(HEADER.replace(b"(3, 2)", b"(-3, 256)")))
+@example(whole(HEADER.replace(b"(3, 2)", b"(0, 10**30)")))
+@example(whole(HEADER.replace(b"(3, 2)", b"(0, 1000000000000000000000000)")))
+@example(whole(HEADER.replace(b"(3, 2)", b"(9223372036854775807, 9223372036854775807)")))
+@example(whole(HEADER.replace(b"<f4", b"<f16")))
+@example(whole(HEADER.replace(b"'<f4'", b"[('a', '<f4')]")))
+@example(whole(b"(" * 60))
+@example(whole(b"'" * 5))
+def test_a_matrix_of_any_header_gives_rows_or_an_error(tmp_path_factory, data):
+    """#237"""
+    path = tmp_path_factory.mktemp("tampered") / "m.npy"
+    path.write_bytes(data)
+    used(path)
+
+
+def test_ids_are_read_from_a_plain_file_beside_the_matrix_alone(tmp_path):
+    """#237: whoever makes the side file must not have another file of the user's read."""
+    (tmp_path / "secret.jsonl").write_text('{"id":"secret"}\n' * 100)
+    place = tmp_path / "in"
+    place.mkdir()
+    os.mkfifo(place / "fifo")
+    (place / "out").symlink_to(tmp_path / "secret.jsonl")
+    (place / "zero").symlink_to("/dev/zero")
+    (place / "within").symlink_to("plain")
+    (place / "plain").write_text('{"id":"mine"}\n' * 100)
+    for ids in (str(tmp_path / "secret.jsonl"), "../secret.jsonl", "./out", "out", "fifo", "zero"):
+        side(place / "m.npy", rows=100, dimensions=6, ids=ids)
+        with pytest.raises(InputError):
+            open_stored(str(place / "m.npy")).fields([0])
+    for ids in ("plain", "within"):
+        side(place / "m.npy", rows=100, dimensions=6, ids=ids)
+        assert open_stored(str(place / "m.npy")).fields([0]) == [{"id": "mine"}]
+
+
+def test_a_side_file_that_never_ends_is_refused(tmp_path):
+    """#237"""
+    np.save(tmp_path / "m.npy", matrix_of())
+    (tmp_path / "m.npy.json").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="this is a device"):
+        open_stored(str(tmp_path / "m.npy"))
+    (tmp_path / "m.npy.json").unlink()
+    os.mkfifo(tmp_path / "m.npy.json")
+    with pytest.raises(InputError, match="this is a pipe"):
+        open_stored(str(tmp_path / "m.npy"))

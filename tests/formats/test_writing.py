@@ -179,7 +179,9 @@ def test_a_column_that_is_not_there_is_named_with_its_neighbour():
         ("-", None, "jsonl"),
         ("x.parquet", None, "parquet"),
         ("x.npy", None, "npy"),
-        ("x.out", None, "jsonl"),
+        ("x", None, "jsonl"),
+        ("x.jsonl.gz", None, "jsonl"),
+        ("x.out", "jsonl", "jsonl"),
         ("x.npy", "jsonl", "jsonl"),
     ],
 )

@@ -24,7 +24,7 @@ CONCURRENCY = 4
 ITEMS = 10  # inputs a request
 ROWS = 400
 EXISTS = 7  # the exit code of a run that finds the output of one killed just after it was done
-NAMES = ("out.jsonl", "out.parquet", "out.npy")
+NAMES = ("out.jsonl", "out.parquet", "out.npy", "out.jsonl.gz", "out.jsonl.zst")
 
 
 class Killing:

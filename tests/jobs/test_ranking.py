@@ -102,7 +102,7 @@ def test_rows_of_other_lengths_than_the_file_says_are_refused():
     query = np.ones((1, 4), np.float32)
     assert len(search(Rows(matrix, 100, lengths=(2.0, 2.0)), query, "cosine", k=3)[0].rows) == 3
     matrix[150:] = 0.4
-    with pytest.raises(InputError, match=r"whose row 164 .* has length 0\.8") as raised:
+    with pytest.raises(InputError, match=r"not match .*: row 164 .* has length 0\.8") as raised:
         search(Rows(matrix, 100, lengths=(2.0, 2.0)), query, "cosine", k=1, threads=1)
     assert raised.value.where == "here.npy.json"
 

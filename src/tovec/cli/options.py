@@ -208,9 +208,10 @@ class InputOptions(NamedTuple):
         str,
         _option(
             "--input-format",
-            metavar="auto|lines|text|jsonl|csv|tsv|parquet|tokens",
+            metavar="auto|lines|text|jsonl|json|csv|tsv|parquet|arrow|tokens",
             panel=INPUT,
             help="By default by the file's extension, else lines. text: a whole file is one text; "
+            "json: an array, or values one after the other; arrow: Arrow IPC, Feather; "
             "tokens: each line is a JSON array of token ids.",
         ),
     ] = "auto"
@@ -354,7 +355,8 @@ class OutputOptions(NamedTuple):
             "--format",
             metavar="jsonl|parquet|npy",
             panel=OUTPUT,
-            help="By default by PATH's extension; jsonl on stdout.",
+            help="By default by PATH's extension (.jsonl.gz, .jsonl.zst are compressed); jsonl "
+            "on stdout.",
         ),
     ] = None
     dtype: Annotated[

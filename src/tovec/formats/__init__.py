@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 
     Read = Callable[[str, ReadOptions, int, RawIOBase | None], Iterator[Block]]
 
-INPUT_FORMATS = ("auto", "lines", "text", "jsonl", "csv", "tsv", "parquet", "tokens")
+INPUT_FORMATS = (
+    "auto", "lines", "text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "tokens"
+)  # fmt: skip
 OUTPUT_FORMATS = ("jsonl", "parquet", "npy")
-_BY_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
-_BY_SUFFIX |= {".parquet": "parquet", ".pq": "parquet"}
-_OUT_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-_OUT_SUFFIX[".npy"] = "npy"
+_BY_SUFFIX = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".jsonlines": "jsonl", ".json": "json",
+    ".csv": "csv", ".tsv": "tsv",
+    ".parquet": "parquet", ".pq": "parquet",
+    ".arrow": "arrow", ".arrows": "arrow", ".ipc": "arrow", ".feather": "arrow",
+}  # fmt: skip
+_OUT_SUFFIX = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".jsonlines": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet", ".npy": "npy", ".csv": "csv", ".tsv": "tsv",
+}  # fmt: skip
+_PLACES = ("/dev/", "/proc/")  # what is there is not named by its kind
 
 
 def read(
@@ -28,32 +37,46 @@ def read(
 ) -> Iterator[Block]:
     """Yield all sources' rows, block by block, numbered through; "-" is standard input.
 
-    A directory stands for its files (`source.files`). Raises UsageError for an option that the
-    user named (`options.given`) and that acts on none of the files.
+    A directory stands for its files (`directories.Listing`); what it skips is counted in its last
+    block. Raises UsageError for an option that the user named (`options.given`) and that acts on
+    none of the files.
     """
-    from tovec.formats import source
+    from tovec.formats.directories import Listing
 
     check_given(paths, options)
     first = 0
-    for path in (file for one in paths for file in source.files(one, options.glob, options.ours)):
-        following = first
-        for block in _reader(path, options)(path, options, first, stdin):
-            ends = [*block.index[-1:], *(problem.index for problem in block.problems[-1:])]
-            following = max([following, *(end + 1 for end in ends)])
-            yield block
-        first = following
+    for path in paths:
+        listing = Listing(path, options.glob, options.ours)
+        for file in listing:
+            following = first
+            some = options._replace(partition=file.partition)
+            for block in _reader(file.path, options)(file.path, some, first, stdin):
+                ends = [*block.index[-1:], *(problem.index for problem in block.problems[-1:])]
+                following = max([following, *(end + 1 for end in ends)])
+                yield block
+            first = following
+        if listing.skipped:
+            yield _skipped(path, listing.skipped)
+
+
+def _skipped(path: str, reasons: Sequence[str]) -> Block:
+    from tovec.formats.rows import PlainRows
+    from tovec.records import Block
+
+    return Block([], PlainRows([], []), path, [], [], skipped=tuple(reasons))
 
 
 def check_given(paths: Sequence[str], options: ReadOptions) -> None:
     """Raise UsageError for an option that the user named and that acts on none of the files."""
     if not options.given:
         return
-    from tovec.formats import applicability, source
+    from tovec.formats import applicability
+    from tovec.formats.directories import Listing
 
     directory = any(os.path.isdir(path) for path in paths)  # noqa: PTH112
     applicability.check_glob(options.given, directory=directory)
-    files = (file for one in paths for file in source.files(one, options.glob, options.ours))
-    applicability.check_formats(options.given, {format_of(file, options) for file in files})
+    files = (file for one in paths for file in Listing(one, options.glob, options.ours))
+    applicability.check_formats(options.given, {format_of(file.path, options) for file in files})
 
 
 def argument(number: int, text: str) -> str:
@@ -107,6 +130,10 @@ def _reader(path: str, options: ReadOptions) -> Read:
             from tovec.formats import jsonl
 
             return jsonl.read
+        case "json":
+            from tovec.formats import json
+
+            return json.read
         case "csv" | "tsv":
             from tovec.formats import csv
 
@@ -115,6 +142,10 @@ def _reader(path: str, options: ReadOptions) -> Read:
             from tovec.formats import parquet
 
             return parquet.read
+        case "arrow":
+            from tovec.formats import arrow_ipc
+
+            return arrow_ipc.read
         case "tokens":
             from tovec.formats import tokens
 
@@ -125,27 +156,59 @@ def _reader(path: str, options: ReadOptions) -> Read:
 
 
 def output_format(path: str | None, explicit: str | None) -> str:
-    """Give the name of the output's format: as asked, else by extension, else jsonl.
+    """Return the name of the output's format: as asked, else by its extension, else jsonl.
 
     Raises UsageError for one that cannot be written, with the alternative.
     """
-    name = explicit
-    if name is None and path not in (None, "-"):
-        from tovec.formats import source
+    from tovec.formats import compression, source
 
-        suffix = source.suffix(str(path))
-        name = _OUT_SUFFIX.get(suffix, "csv" if suffix in (".csv", ".tsv") else "jsonl")
-    name = name or "jsonl"
+    named = path is not None and path != "-" and not path.startswith(_PLACES)
+    suffix = source.suffix(str(path)) if named else ""
+    name = explicit or (_OUT_SUFFIX.get(suffix) if suffix else "jsonl")
+    if name is None:
+        raise UsageError(
+            f"the ending {suffix} does not name an output format",
+            where=str(path),
+            hint=f"end it in .jsonl, .parquet or .npy, or add --format {_nearest(suffix)}",
+        )
     if name in ("csv", "tsv"):
         raise UsageError(
-            f"{name} has no type for a vector, and readers would take it for text",
+            f"{name.upper()} cannot hold vectors",
             hint="write .jsonl or .parquet; DuckDB and pandas open both",
         )
     if name not in OUTPUT_FORMATS:
         raise UsageError(
             f"--format does not know {name!r}", hint=f"one of: {', '.join(OUTPUT_FORMATS)}"
         )
+    compressed = compression.output_compression(path) if named else None
+    if compressed is not None and name != "jsonl":
+        inside = "it is compressed inside" if name == "parquet" else "readers map it into memory"
+        raise UsageError(
+            f"{name} is not compressed as a whole: {inside}",
+            where=str(path),
+            hint=f"name it {compression.strip_suffix(str(path))}, or write .jsonl{_end(str(path))}",
+        )
     return name
+
+
+def output_compression(path: str | None) -> str | None:
+    """Return how an output is compressed, by its ending: "gzip", "zstd" or not at all.
+
+    Raises UsageError for the ending of a compression that is not written.
+    """
+    from tovec.formats import compression
+
+    if path is None or path == "-" or path.startswith(_PLACES):
+        return None
+    return compression.output_compression(path)
+
+
+def _nearest(suffix: str) -> str:
+    return {".pqt": "parquet", ".parq": "parquet", ".np": "npy", ".npz": "npy"}.get(suffix, "jsonl")
+
+
+def _end(path: str) -> str:
+    return path[path.rindex(".") :]
 
 
 def check_writable(name: str, *, seekable: bool) -> None:
@@ -159,13 +222,15 @@ def check_writable(name: str, *, seekable: bool) -> None:
             npy.check_seekable(seekable=seekable)
 
 
-def writer(name: str, sink: Sink, meta: VectorMeta, options: WriteOptions) -> Writer:
-    """Give the writer of a format."""
+def writer(
+    name: str, sink: Sink, meta: VectorMeta, options: WriteOptions, compression: str | None = None
+) -> Writer:
+    """Return the writer of a format; JSON lines may be compressed ("gzip", "zstd")."""
     match name:
         case "jsonl":
             from tovec.formats.jsonl import JsonlWriter
 
-            return JsonlWriter(sink, meta, options)
+            return JsonlWriter(sink, meta, options, compression)
         case "parquet":
             from tovec.formats.parquet import ParquetWriter
 

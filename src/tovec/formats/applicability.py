@@ -6,15 +6,16 @@ from collections.abc import Collection, Mapping
 
 from tovec.errors import UsageError
 
-ANY = frozenset(("lines", "text", "jsonl", "csv", "tsv", "parquet", "tokens"))
+ANY = frozenset(("lines", "text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "tokens"))
+_COLUMNAR = {"parquet", "arrow"}
 _TABLES = frozenset(("csv", "tsv"))
 ACTS_ON: Mapping[str, frozenset[str]] = {
     "--null": frozenset(("lines",)),
     "--text-field": ANY - {"tokens"},
     "--template": ANY - {"tokens"},
     "--query-template": ANY - {"tokens"},
-    "--encoding": ANY - {"parquet"},
-    "--encoding-errors": ANY - {"parquet", "tokens"},
+    "--encoding": ANY - _COLUMNAR,
+    "--encoding-errors": ANY - _COLUMNAR - {"tokens"},
     "--csv-types": _TABLES,
     "--csv-quoting": _TABLES,
     "--delimiter": _TABLES,

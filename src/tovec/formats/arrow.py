@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tovec.errors import InputError
 from tovec.formats.fields import TextField, prefixes
-from tovec.formats.interface import ReadOptions
+from tovec.formats.interface import Partition, ReadOptions
 from tovec.formats.rows import checked
 from tovec.records import Block, Problem
 
@@ -115,6 +115,34 @@ def needed(
     except InputError as error:
         raise InputError(error.what, where=source, hint=error.hint) from None
     return None if options.columns is None else [name for name in names if name in wanted]
+
+
+def with_partition(
+    batch: pa.RecordBatch, partition: Sequence[Partition], source: str
+) -> pa.RecordBatch:
+    """Return the batch with the columns that its directory's name holds, after its own.
+
+    Raises InputError where the file has such a column and says something else in it.
+    """
+    for one in partition:
+        kind = pa.int64() if one.kind == "integer" else pa.string()
+        if one.name not in batch.schema.names:
+            column = pa.repeat(pa.scalar(one.value, kind), len(batch))
+            batch = batch.append_column(pa.field(one.name, kind), column)
+            continue
+        told = None if one.value is None else str(one.value)
+        try:
+            own = batch.column(one.name).cast(pa.string()).unique().to_pylist()
+        except pa.ArrowNotImplementedError:
+            own = [str(batch.schema.field(one.name).type)]
+        if others := [value for value in own if value != told]:
+            raise InputError(
+                f"the column {one.name!r} holds {str(others[0])[:40]} in the file, and {told} in "
+                "the directory's name",
+                where=source,
+                hint="leave one of the two out",
+            )
+    return batch
 
 
 def _outer(name: str, names: Sequence[str]) -> str:

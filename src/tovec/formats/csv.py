@@ -118,6 +118,7 @@ class _File:
         if not started:
             empty = [pa.array([], pa.string())] * len(self._names)
             batch = pa.record_batch(empty, names=self._names)
+            batch = arrow.with_partition(batch, self._options.partition, self._source)
             none = np.empty(0, np.int64)
             yield arrow.block(batch, self._field, self._source, none, none)
 
@@ -172,7 +173,9 @@ class _File:
 
     def _needed(self) -> Sequence[str]:
         try:
-            kept = arrow.needed(self._options, self._names, self._source, nested=False)
+            named = (one.name for one in self._options.partition)
+            every = [*self._names, *(name for name in named if name not in self._names)]
+            kept = arrow.needed(self._options, every, self._source, nested=False)
         except InputError as error:
             others = [one for one in (";", "\t", "|", ",") if one != self._delimiter]
             header = max(self._names, key=len)
@@ -287,6 +290,7 @@ class _File:
     ) -> Iterator[Block]:
         arrays = [self._column(name, texts, stretch.lines) for name, texts in columns.items()]
         batch = pa.record_batch(arrays, names=list(columns))
+        batch = arrow.with_partition(batch, self._options.partition, self._source)
         order = np.array(stretch.order, np.int64) + index
         lines = np.array(stretch.lines, np.int64)
         problems = [

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from tovec.errors import InputError, UsageError
 from tovec.formats.interface import ReadOptions
+from tovec.formats.recognition import check_text
 
 NAME_IT = "name the encoding with --encoding, or use --encoding-errors replace"
 _BOM = "\ufeff"
@@ -43,8 +44,11 @@ def is_utf8(options: ReadOptions) -> bool:
 def as_utf8(parts: Iterator[bytes], options: ReadOptions, source: str) -> Iterator[bytes]:
     """Yield the same text as UTF-8, without a byte order mark at its start, errors marked.
 
-    Raises InputError for UTF-16 and UTF-32 that are read as UTF-8: most of their lines are valid.
+    Raises InputError for UTF-16 and UTF-32 that are read as UTF-8, as most of their lines are
+    valid, and for a known kind of binary file, unless lines or whole files were asked for.
     """
+    if options.format not in ("lines", "text"):
+        parts = check_text(parts, source)
     if is_utf8(options) and options.encoding_errors == "strict":
         yield from _without_mark(parts, source)
         return

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from tovec.formats import source
+from tovec.formats import format_of
+from tovec.formats.compression import compression_of
+from tovec.formats.directories import Listing
 from tovec.formats.interface import ReadOptions
 
-SAMPLE = 4 << 20
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+SAMPLE_BYTES = 4 << 20
+_BY_LINES = ("lines", "jsonl", "csv", "tsv", "tokens")
 
 
 def rows(paths: Sequence[str], options: ReadOptions) -> int | None:
-    """Give the rows of all files, about; None where a file does not let itself be estimated."""
-    if options.format in ("parquet", "text"):
+    """Return the rows of all files, about; None where that takes reading one."""
+    if options.format in ("parquet", "arrow", "json", "text"):
         return None
     total = 0.0
     for path in paths:
         try:
-            for file in source.files(path, options.glob, options.ours):
-                found = _rows(file, b"\0" if options.null_separated else b"\n")
+            for file in Listing(path, options.glob, options.ours):
+                found = _rows(file.path, options)
                 if found is None:
                     return None
                 total += found
@@ -31,14 +32,15 @@ def rows(paths: Sequence[str], options: ReadOptions) -> int | None:
     return round(total)
 
 
-def _rows(path: str, separator: bytes) -> float | None:
-    status = os.stat(path)  # noqa: PTH116
-    if not stat.S_ISREG(status.st_mode) or source.suffix(path) in (".parquet", ".pq"):
+def _rows(path: str, options: ReadOptions) -> float | None:
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode) or format_of(path, options) not in _BY_LINES:
         return None
     with Path(path).open("rb") as file:
-        sample = file.read(SAMPLE)
-    if sample.startswith(_COMPRESSED):
+        sample = file.read(SAMPLE_BYTES)
+    if compression_of(sample):
         return None
+    separator = b"\0" if options.null_separated else b"\n"
     count = sample.count(separator)
     if len(sample) == status.st_size:
         return count + (not sample.endswith(separator) and bool(sample))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tovec.errors import UsageError
@@ -57,10 +58,18 @@ class TextField:
 class PlainText:
     """Returns the texts that are embedded for plain texts, whose rows have the fixed `fields`.
 
+    `more` are fields that all rows of a file share (the columns of its directory's name).
     Raises UsageError for an option that names another field: no row will ever have it.
     """
 
-    def __init__(self, options: ReadOptions, fields: Sequence[str], what: str) -> None:
+    def __init__(
+        self,
+        options: ReadOptions,
+        fields: Sequence[str],
+        what: str,
+        more: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        self.more = more
         self._field: TextField | None = None
         check_fields(options, fields, what)
         names = ("text",) if options.plain_as_text else options.text_fields
@@ -77,7 +86,8 @@ class PlainText:
         if self._field is None:
             return texts
         rows = zip(index, texts, strict=True)
-        return [self._field({"index": str(i), "text": text, **(more or {})}) for i, text in rows]
+        shared = {**{name: str(value) for name, value in self.more.items()}, **(more or {})}
+        return [self._field({"index": str(i), "text": text, **shared}) for i, text in rows]
 
 
 def prefixes(name: str) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from tovec.records import Rows
 
 
+class Partition(NamedTuple):
+    """A column that a directory's name holds for the rows below it: `year=2024`."""
+
+    name: str
+    value: str | int | None
+    kind: str  # "text" or "integer": of the column, over the whole directory
+
+
 class ReadOptions(NamedTuple):
     """How input is read; the command line's input options, validated."""
 
@@ -38,6 +46,7 @@ class ReadOptions(NamedTuple):
     plain_as_text: bool = False  # plain texts ignore the names of fields: others are meant
     template_option: str = "--template"  # what the template is called in messages
     given: frozenset[str] = frozenset()  # the options that the user named, "--encoding"
+    partition: tuple[Partition, ...] = ()  # of the file that is read
 
 
 class VectorMeta(NamedTuple):

@@ -6,6 +6,7 @@ they came. Floats are written with the fewest digits that give the same float32 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from io import RawIOBase
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.encoding import as_utf8, decode, describe_errors, has_errors
 from tovec.formats.fields import TextField
 from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
-from tovec.formats.lines import BLOCK_ROWS, RAW_KEPT, too_long
+from tovec.formats.lines import BLOCK_ROWS, RAW_KEPT
 from tovec.formats.rows import JsonRows
 from tovec.formats.source import chunks, shown
 from tovec.formats.vectors import EMBEDDING, as_stored
@@ -27,90 +28,146 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PIECE = 4 << 20  # bytes that are written at once
+    from tovec.formats.compression import CompressedFile
+
+MAX_PIECE_BYTES = 4 << 20  # written at once
+
+
+_LINE_ENDS = re.compile(rb"[ \t]*[\r\n][ \t\r\n]*")
 
 
 def read(
     path: str, options: ReadOptions, first: int, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give a file's objects as blocks; `first` is the index of its first row in the whole input.
+    """Yield a file's objects as blocks; `first` is the index of its first row in the whole input.
 
-    A line that is no object, or whose text field cannot be embedded, is a problem of its block.
+    A line that is not an object, or whose text field cannot be embedded, is a problem of its block.
     """
-    field = TextField(options)
-    index, start = first, 0
-    for part in cutting.lines(as_utf8(chunks(path, stdin), options, shown(path)), MAX_RECORD_BYTES):
-        for at in range(0, len(part), BLOCK_ROWS):
-            block = _block(part[at : at + BLOCK_ROWS], options, field, shown(path), index, start)
-            index += len(block.inputs) + len(block.problems)
-            start += len(part[at : at + BLOCK_ROWS])
-            yield block
-    if not start:
-        yield Block([], JsonRows([], [], [], [], shown(path)), shown(path), [], [])
+    parts = as_utf8(chunks(path, stdin), options, shown(path))
+    reader = Reader(options, shown(path))
+    yield from reader.blocks(cutting.lines(parts, MAX_RECORD_BYTES), first)
 
 
-def _block(
-    part: Sequence[bytes | None],
-    options: ReadOptions,
-    field: TextField,
-    source: str,
-    index: int,
-    start: int,
-) -> Block:
-    texts: list[str] = []
-    raw: list[bytes] = []
-    parsed: list[Mapping[str, Any]] = []
-    places: list[int] = []
-    lines: list[int] = []
-    problems: list[Problem] = []
-    blank = 0
-    loads = orjson.loads
-    for line, record in enumerate(part, start + 1):
-        if record is None:
-            problems.append(too_long(source, line, index))
-            index += 1
-            continue
-        try:
-            row = loads(record)
-            text = field(row)
-        except (ValueError, TypeError) as error:
-            if not record.strip():
-                blank += 1
+class Reader:
+    """Makes blocks of records in JSON: of lines, or of values where `unit` is "value"."""
+
+    def __init__(self, options: ReadOptions, source: str, unit: str = "line") -> None:
+        self._options, self._source, self._unit = options, source, unit
+        self._field = TextField(options)
+        self._partition = {one.name: one.value for one in options.partition}
+
+    def blocks(self, found: Iterator[list[bytes | None]], first: int) -> Iterator[Block]:
+        """Yield the records as blocks, at least one; None is a record that is too long."""
+        index, start = first, 0
+        for part in found:
+            for at in range(0, len(part), BLOCK_ROWS):
+                block = self._block(part[at : at + BLOCK_ROWS], index, start)
+                index += len(block.inputs) + len(block.problems)
+                start += len(part[at : at + BLOCK_ROWS])
+                yield block
+        if not start:
+            rows = JsonRows([], [], [], [], self._source)
+            yield Block([], rows, self._source, [], [], unit=self._unit)
+
+    def _block(self, part: Sequence[bytes | None], index: int, start: int) -> Block:
+        texts: list[str] = []
+        raw: list[bytes] = []
+        parsed: list[Mapping[str, Any]] = []
+        places: list[int] = []
+        lines: list[int] = []
+        problems: list[Problem] = []
+        blank = 0
+        source, unit, field, loads = self._source, self._unit, self._field, orjson.loads
+        as_they_come = unit == "line" and not self._partition
+        for line, record in enumerate(part, start + 1):
+            if record is None:
+                reason = cutting.too_long(unit)
+                problems.append(Problem(source, line, index, reason, "size", unit=unit))
+                index += 1
                 continue
-            kind, reason = _diagnosis(record, options, error)
-            problems.append(Problem(source, line, index, reason, kind, record[:RAW_KEPT]))
+            try:
+                row = loads(record)
+                if not as_they_come:
+                    row, record = self._as_line(row, record)
+                text = field(row)
+            except (ValueError, TypeError) as error:
+                if not record.strip():
+                    blank += 1
+                    continue
+                kind, reason = self._diagnosis(record, error)
+                kept = record[:RAW_KEPT]
+                problems.append(Problem(source, line, index, reason, kind, kept, unit))
+                index += 1
+                continue
+            texts.append(text)
+            raw.append(record)
+            parsed.append(row)
+            places.append(index)
+            lines.append(line)
             index += 1
-            continue
-        texts.append(text)
-        raw.append(record)
-        parsed.append(row)
-        places.append(index)
-        lines.append(line)
-        index += 1
-    rows = JsonRows(raw, parsed, places, lines, source)
-    return Block(texts, rows, source, places, lines, tuple(problems), blank)
+        rows = JsonRows(raw, parsed, places, lines, source)
+        return Block(texts, rows, source, places, lines, tuple(problems), blank, unit)
+
+    def _as_line(self, row: Any, record: bytes) -> tuple[Any, bytes]:
+        """Return a row and its bytes: an object in one line, with its directory's columns."""
+        if self._unit == "value":
+            if isinstance(row, str):
+                row, record = {"text": row}, b'{"text":%b}' % record
+            if b"\n" in record or b"\r" in record:  # JSON has none inside of strings
+                record = _LINE_ENDS.sub(b"", record)
+        if not self._partition or not isinstance(row, dict):
+            return row, record
+        for name, value in self._partition.items():
+            if name in row and _as_text(row[name]) != _as_text(value):
+                raise ValueError(
+                    "type",
+                    f"the field {name!r} is {_as_text(row[name])[:40]} in the row and "
+                    f"{_as_text(value)} in the directory's name",
+                )
+        if self._partition.keys() <= row.keys():
+            return row, record
+        missing = {name: one for name, one in self._partition.items() if name not in row}
+        comma = b"," if row else b""
+        record = record.strip()[:-1].rstrip() + comma + orjson.dumps(missing)[1:]
+        return {**row, **missing}, record
+
+    def _diagnosis(self, record: bytes, error: ValueError | TypeError) -> tuple[str, str]:
+        """Return the kind and the wording of what is wrong with a record."""
+        if not isinstance(error, orjson.JSONDecodeError):
+            kind, reason = error.args
+            return kind, reason.replace("the line holds", f"the {self._unit} holds", 1)
+        text = decode(record, self._options)
+        if has_errors(text):
+            return "encoding", describe_errors(text, self._options, self._unit)
+        place = f"column {error.colno}" if self._unit == "line" else f"character {error.pos + 1}"
+        if "surrogate" in error.msg:
+            return "encoding", f"invalid escape at {place}: half of a surrogate pair"
+        return "syntax", f"not JSON: {error.msg.partition(':')[0]} at {place}"
 
 
-def _diagnosis(
-    record: bytes, options: ReadOptions, error: ValueError | TypeError
-) -> tuple[str, str]:
-    """Return the kind and the wording of what is wrong with a line."""
-    if not isinstance(error, orjson.JSONDecodeError):
-        kind, reason = error.args
-        return kind, reason
-    text = decode(record, options)
-    if has_errors(text):
-        return "encoding", describe_errors(text, options)
-    if "surrogate" in error.msg:
-        return "encoding", f"invalid escape at column {error.colno}: half of a surrogate pair"
-    return "syntax", f"not JSON: {error.msg.partition(':')[0]} at column {error.colno}"
+def _as_text(value: Any) -> str:
+    """Return a value as the name of a directory would write it."""
+    if value is None:
+        return "null"
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 class JsonlWriter:
     """Writes each row as its own bytes with the vector's digits spliced in before the end."""
 
-    def __init__(self, sink: Sink, meta: VectorMeta, options: WriteOptions) -> None:
-        self._file = sink.file
+    def __init__(
+        self,
+        sink: Sink,
+        meta: VectorMeta,
+        options: WriteOptions,
+        compression: str | None = None,
+    ) -> None:
+        self._compressed: CompressedFile | None = None
+        if compression is not None:
+            from tovec.formats.compression import CompressedFile
+
+            self._compressed = CompressedFile(sink.file, compression)
+        self._file = self._compressed or sink.file
         self._dtype = meta.dtype
         self._columns = options.columns
 
@@ -131,13 +188,15 @@ class JsonlWriter:
             digits = orjson.dumps(stored[i], option=orjson.OPT_SERIALIZE_NUMPY)
             out.append(b'%b%b"embedding":%b}\n' % (lead, numbers, digits))
             size += len(out[-1])
-            if size > PIECE:  # the chunks of a long text repeat its row
+            if size > MAX_PIECE_BYTES:  # the chunks of a long text repeat its row
                 self._file.write(b"".join(out))
                 out, size = [], 0
         self._file.write(b"".join(out))
 
     def finish(self) -> None:
         """Hand everything over to the operating system."""
+        if self._compressed is not None:
+            self._compressed.close()
         self._file.flush()
 
 

@@ -14,7 +14,8 @@ from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.encoding import as_utf8, decode, describe_errors, encode, find_codec
 from tovec.formats.fields import PlainText
 from tovec.formats.interface import ReadOptions
-from tovec.formats.rows import PlainRows
+from tovec.formats.recognition import check_lines
+from tovec.formats.rows import PlainRows, partition_fields
 from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem
 
@@ -44,8 +45,11 @@ def read(
     A line that is not in the encoding, or too long, is a problem of its block.
     """
     find_codec(options)
-    make = PlainText(options, FIELDS, "a plain line")
+    more = partition_fields(options, FIELDS, shown(path))
+    make = PlainText(options, (*FIELDS, *more), "a plain line", more)
     parts = as_utf8(chunks(path, stdin), options, shown(path))
+    if options.format == "auto" and not options.null_separated:  # it is a guess
+        parts = check_lines(parts, options, shown(path))
     if options.null_separated:
         records = cutting.separated(parts, b"\0", MAX_RECORD_BYTES)
     else:
@@ -57,7 +61,7 @@ def read(
             yield _block(some, options, make, shown(path), first, start)
             start += len(some)
     if not start:
-        yield Block([], PlainRows([], []), shown(path), [], [])
+        yield Block([], PlainRows([], [], more=more), shown(path), [], [])
 
 
 class _Block:
@@ -85,7 +89,7 @@ class _Block:
 
     def whole(self) -> Block:
         """Return the block."""
-        rows = PlainRows(self._index, self._texts)
+        rows = PlainRows(self._index, self._texts, more=self._make.more)
         inputs = self._make(self._texts, self._index)
         return Block(
             inputs, rows, self._source, self._index, self._lines,

@@ -9,8 +9,11 @@ footer is written by `finish` alone, so a run that fails leaves nothing that ope
 
 from __future__ import annotations
 
+import contextlib
+import stat
 from collections.abc import Iterator, Mapping, Sequence
-from io import RawIOBase
+from io import BufferedReader, RawIOBase
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -19,10 +22,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tovec.errors import FileError, InputError, UsageError
-from tovec.formats import arrow
-from tovec.formats.fields import TextField
+from tovec.formats import arrow, columnar
+from tovec.formats.compression import has_suffix
+from tovec.formats.directories import STDIN
 from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
-from tovec.formats.source import STDIN, compressed, opened
+from tovec.formats.recognition import binary_kind
+from tovec.formats.source import open_source, shown
 from tovec.formats.vectors import EMBEDDING, as_stored
 from tovec.records import Block, Rows
 
@@ -31,57 +36,68 @@ GROUP_ROWS = 65_536
 BATCH_BYTES = 4 << 20  # of rows read at once
 BATCH_ROWS = 8 * arrow.BLOCK_ROWS
 PAGES_BYTES = 1 << 20  # of a column chunk read at once
+HEAD_BYTES = 4096  # looked at to see what else a file may be
 
 
 def read(
     path: str, options: ReadOptions, first: int, stdin: RawIOBase | None = None
 ) -> Iterator[Block]:
-    """Give a Parquet file's rows as blocks; `first` is the index of its first row in the input.
+    """Yield a Parquet file's rows as blocks; `first` is the index of its first row in the input.
 
-    Raises UsageError for standard input, InputError for what is not Parquet or is damaged.
+    Raises UsageError for a pipe, InputError for what is not Parquet or is damaged.
     """
     del stdin
-    if path == STDIN:
-        raise UsageError(
-            "Parquet cannot be read from a pipe: its table of contents stands at the end",
-            hint="name the file with -f",
-        )
-    with opened(path) as raw:
+    with _open_file(path) as raw:
+        read = 0
         try:
             file = pq.ParquetFile(raw, pre_buffer=False, buffer_size=PAGES_BYTES)
-            yield from _blocks(file, path, options, first)
+            for block in columnar.blocks(file.schema_arrow, _Batches(file), path, options, first):
+                yield block
+                read += len(block.inputs) + len(block.problems)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno:
                 raise FileError(f"reading failed: {error.strerror}", where=path) from None
             reason = str(error).partition("\n")[0].rstrip(".")
             raise InputError(
-                f"not a whole Parquet file: {reason}",
+                f"not a whole Parquet file: {reason}" + (f", after {read:,} rows" if read else ""),
                 where=path,
-                hint="decompress it first: Parquet is compressed inside" * compressed(path),
+                hint="decompress it first: Parquet is compressed inside" * has_suffix(path),
             ) from None
 
 
-def _blocks(file: Any, path: str, options: ReadOptions, first: int) -> Iterator[Block]:
-    field = TextField(options)
-    schema = file.schema_arrow
-    columns = arrow.needed(options, schema.names, path)
-    arrow.texts_only(schema, field.names, path)
-    rows = 0
-    for batch in file.iter_batches(_batch_rows(file.metadata), columns=columns, use_threads=False):
-        for start in range(0, len(batch), arrow.BLOCK_ROWS):
-            some = batch.slice(start, arrow.BLOCK_ROWS)
-            places = np.arange(rows, rows + len(some))
-            yield arrow.block(some, field, path, first + places, places + 1, "row")
-            rows += len(some)
-    if not rows:
-        names = schema.names if columns is None else columns
-        empty = [pa.array([], schema.field(name).type) for name in names]
-        none = np.empty(0, np.int64)
-        yield arrow.block(pa.record_batch(empty, names=names), field, path, none, none, "row")
+def _open_file(path: str) -> BufferedReader:
+    pipe = UsageError(
+        "Parquet cannot be read from a pipe: its table of contents stands at the end",
+        where=shown(path),
+        hint="name the file with -f",
+    )
+    if path == STDIN:
+        raise pipe
+    with contextlib.suppress(OSError):  # opening will say what is wrong
+        if stat.S_ISFIFO(Path(path).stat().st_mode):
+            raise pipe
+    raw = open_source(path)
+    found = binary_kind(raw.peek(HEAD_BYTES)[:HEAD_BYTES])
+    if found is not None and not found[0].startswith("a Parquet"):
+        raw.close()
+        raise InputError(f"this is {found[0]}, not Parquet", where=path, hint=found[1])
+    return raw
+
+
+class _Batches:
+    """Reads a file's batches; its columns are asked for by name."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __call__(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        rows = _batch_rows(self._file.metadata)
+        for batch in self._file.iter_batches(rows, columns=columns, use_threads=False):
+            yield batch if columns is None else batch.select(columns)
 
 
 def _batch_rows(metadata: Any) -> int:
-    """Give how many rows are read at once: some MiB of them, so that long ones take no memory."""
+    """Return how many rows are read at once: some MiB of them, so that long ones take no memory."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     longest = max((one.total_byte_size / max(one.num_rows, 1) for one in groups), default=1)
     return int(min(max(BATCH_BYTES / max(longest, 1), 1), BATCH_ROWS))

@@ -7,7 +7,7 @@ nested value leaves exactly as it came; Arrow is made only for a writer that wan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlainRows:
-    """Texts (or token arrays) without fields: each becomes `index`, `text` (or `tokens`)."""
+    """Texts (or token arrays) without fields: each becomes `index`, `text` (or `tokens`).
+
+    `more` are fields that all of them share.
+    """
 
     index: Sequence[int]
     values: Sequence[Any]
     name: str = "text"
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -35,10 +39,12 @@ class PlainRows:
     def take(self, indices: Sequence[int]) -> PlainRows:
         """Return the rows at `indices`, in that order."""
         index, values = self.index, self.values
-        return PlainRows([index[i] for i in indices], [values[i] for i in indices], self.name)
+        some = [index[i] for i in indices], [values[i] for i in indices]
+        return PlainRows(*some, self.name, self.more)
 
     def _columns(self, columns: Sequence[str] | None) -> dict[str, Sequence[Any]]:
         every: dict[str, Sequence[Any]] = {"index": self.index, self.name: self.values}
+        every |= {name: [value] * len(self) for name, value in self.more.items()}
         return every if columns is None else {name: every[name] for name in checked(columns, every)}
 
     def json(self, columns: Sequence[str] | None = None) -> list[bytes]:
@@ -53,6 +59,10 @@ class PlainRows:
         import pyarrow as pa
 
         types = {"index": pa.int64(), "text": pa.string(), "tokens": pa.list_(pa.int64())}
+        types |= {
+            name: pa.scalar(value).type  # of null for None, which a writer widens
+            for name, value in self.more.items()
+        }
         chosen = self._columns(columns)
         return pa.RecordBatch.from_arrays(
             [pa.array(values, types[name]) for name, values in chosen.items()], names=list(chosen)
@@ -147,6 +157,20 @@ def checked(columns: Sequence[str], known: Mapping[str, object]) -> Sequence[str
                 hint=f"did you mean {near[0]}?" if near else f"the input has: {fields}",
             )
     return columns
+
+
+def partition_fields(options: ReadOptions, fields: Sequence[str], source: str) -> dict[str, Any]:
+    """Return the columns that a directory's name holds for plain rows with these `fields`.
+
+    Raises InputError for a column that has the name of such a field.
+    """
+    for one in options.partition:
+        if one.name in fields:
+            raise InputError(
+                f"the directory's name holds a column {one.name!r}, and its rows have that field",
+                where=source,
+            )
+    return {one.name: one.value for one in options.partition}
 
 
 def check_fields(options: ReadOptions, known: Sequence[str], what: str) -> None:

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
-from io import BufferedIOBase, BufferedReader, FileIO, RawIOBase
+import stat
+from collections.abc import Iterator
+from io import BufferedReader, FileIO, RawIOBase
 from pathlib import Path
 from typing import Any
 
 from tovec.errors import FileError, InputError
+from tovec.formats import compression
+from tovec.formats.compression import CHUNK
+from tovec.formats.directories import STDIN
 
-CHUNK = 1 << 20
-TURN = 0.25  # seconds
-STDIN = "-"
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_BESIDE = (".json", ".ids.jsonl", ".tovec", ".rejects.jsonl")  # an output's own side files
-_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+WAIT_SECONDS = 0.25
 
 
 def shown(path: str) -> str:
-    """Give the name of a source in messages."""
+    """Return the name of a source in messages."""
     return "standard input" if path == STDIN else path
 
 
 def suffix(path: str) -> str:
-    """Give the extension that says the format, below a compression's."""
-    inner = Path(path)
-    while inner.suffix.lower() in _COMPRESSED:
-        inner = inner.with_suffix("")
-    return inner.suffix.lower()
+    """Return the extension that says the format, below a compression's."""
+    return Path(compression.strip_suffix(path)).suffix.lower()
 
 
 class StandardInput(FileIO):
@@ -57,114 +52,91 @@ class StandardInput(FileIO):
             return
         from select import select
 
-        while not select([self], [], [], TURN)[0]:
+        while not select([self], [], [], WAIT_SECONDS)[0]:
             pass  # here Python handles what has come
 
 
-def opened(path: str, stdin: RawIOBase | None = None) -> BufferedReader:
-    """Open a file or standard input for reading.
+def open_source(path: str, stdin: RawIOBase | None = None) -> BufferedReader:
+    """Open a file, a pipe or standard input for reading.
 
-    Raises InputError for what is not there or not a file, FileError for what may not be read.
+    Raises InputError for what does not exist or may never end, FileError for what may not be read.
     """
     if path == STDIN:
         return BufferedReader(stdin or StandardInput(), CHUNK)
     try:
+        check_ends(path)
         return BufferedReader(FileIO(path), CHUNK)
-    except FileNotFoundError:
-        raise InputError("the file is not there", where=path) from None
-    except IsADirectoryError:
-        raise InputError("this is a directory, and a file is needed", where=path) from None
     except OSError as error:
-        raise FileError(f"the file cannot be read: {error.strerror}", where=path) from None
+        raise unreadable(error, path) from None
 
 
-def compressed(path: str) -> bool:
-    """Say whether a path's extension is that of a compressed file."""
-    return Path(path).suffix.lower() in _COMPRESSED
+def open_regular(path: str) -> BufferedReader:
+    """Open a regular file, which can be read from any place. Raises as `open_source`."""
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            check_ends(path)
+            raise InputError("this is a pipe, and a file is needed", where=path)
+        return BufferedReader(FileIO(path), CHUNK)
+    except OSError as error:
+        raise unreadable(error, path) from None
 
 
-def _decompressed(stream: BufferedReader) -> BufferedIOBase:
-    """Give the stream, decompressed if it begins as gzip or zstd does."""
-    magic = stream.peek(4)[:4]
-    if magic.startswith(_GZIP):
-        import gzip
+def check_ends(path: str) -> None:
+    """Raise InputError for a directory, a socket or a device: they end never, or not by themselves.
 
-        return gzip.GzipFile(fileobj=stream)
-    if magic == _ZSTD:
-        import pyarrow as pa
+    The null device and a terminal are devices that end. Raises OSError where nothing is there.
+    """
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise InputError("this is a directory, and a file is needed", where=path)
+    if stat.S_ISSOCK(mode):
+        raise InputError("this is a socket, and a file is needed", where=path)
+    if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not _is_ending_device(path)):
+        raise InputError("this is a device, and a file is needed", where=path)
 
-        return BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"), CHUNK)
-    return stream
+
+def _is_ending_device(path: str) -> bool:
+    if Path(path).stat().st_rdev == Path(os.devnull).stat().st_rdev:
+        return True
+    with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)) as device:
+        return device.isatty()
+
+
+def unreadable(error: OSError, path: str) -> InputError | FileError:
+    """Return the error for a file that cannot be opened."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return InputError("no such file", where=path)
+    return FileError(f"the file cannot be read: {error.strerror}", where=path)
 
 
 def chunks(path: str, stdin: RawIOBase | None = None) -> Iterator[bytes]:
-    """Give the source's bytes, up to a MiB at a time, without waiting for more than there is.
+    """Yield the source's bytes, up to a MiB at a time, without waiting for more than there is.
 
     Raises InputError for a compressed file that is cut or damaged, FileError for a failing disk.
     """
-    with opened(path, stdin) as raw:
+    with open_source(path, stdin) as raw:
         try:
-            with _decompressed(raw) as stream:
-                while chunk := stream.read1(CHUNK):
-                    yield chunk
-        except EOFError:
-            raise InputError("the compressed file is cut short", where=shown(path)) from None
+            yield from compression.decompress(raw, shown(path))
         except OSError as error:
-            if error.errno:
-                raise FileError(f"reading failed: {error.strerror}", where=shown(path)) from None
-            raise _damaged(error, path) from None
-        except Exception as error:
-            if type(error).__module__ == "zlib":  # zlib.error, without importing zlib for it
-                raise _damaged(error, path) from None
-            raise
+            raise FileError(f"reading failed: {error.strerror}", where=shown(path)) from None
 
 
-def files(path: str, glob: str | None = None, ours: Sequence[str] = ()) -> Iterator[str]:
-    """Give a directory's files, below it at any depth, in the order of their paths.
+class ChunkStream(RawIOBase):
+    """Bytes that come in chunks, as a file that is read from its beginning to its end."""
 
-    Hidden files and directories (a name that begins with a dot) are left out, links to directories
-    are not followed. `glob` chooses among them: by name, or, if it has a slash, by the path below
-    the directory. A path in `ours`, what is below it and the files that tovec writes beside it are
-    left out: an output is no input of its own. Anything but a directory is given as it is.
-    Raises InputError when a directory has no such file.
-    """
-    if path == STDIN or not Path(path).is_dir():
-        yield path
-        return
-    found = False
-    outputs = [os.path.realpath(one) for one in ours]
-    for one in _walked(Path(path)):
-        if outputs and _is_ours(os.path.realpath(one), outputs):
-            continue
-        below = one.relative_to(path)
-        if glob is None or fnmatchcase(str(below) if "/" in glob else one.name, glob):
-            found = True
-            yield str(one)
-    if not found:
-        what = "has no files" if glob is None else f"has no file like {glob}"
-        raise InputError(f"the directory {what}", where=path, hint="hidden files are left out")
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._left = memoryview(b"")
 
+    def readable(self) -> bool:
+        """Return True."""
+        return True
 
-def _is_ours(path: str, outputs: Sequence[str]) -> bool:
-    rests = (path[len(one) :] for one in outputs if path.startswith(one))
-    return any(rest.partition("/")[0] in ("", *_BESIDE) for rest in rests)
-
-
-def _walked(directory: Path) -> Iterator[Path]:
-    try:
-        inside = sorted(directory.iterdir(), key=lambda one: one.name)
-    except OSError as error:
-        raise FileError(
-            f"the directory cannot be read: {error.strerror}", where=str(directory)
-        ) from None
-    for one in inside:
-        if one.name.startswith("."):
-            continue
-        if not one.is_dir():
-            yield one
-        elif not one.is_symlink():
-            yield from _walked(one)
-
-
-def _damaged(error: Exception, path: str) -> InputError:
-    return InputError(f"the compressed file is damaged: {error}", where=shown(path))
+    def readinto(self, buffer: Any, /) -> int:
+        """Read what the current chunk has."""
+        if not self._left:
+            self._left = memoryview(next(self._parts, b""))
+        size = min(len(buffer), len(self._left))
+        buffer[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size

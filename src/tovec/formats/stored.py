@@ -7,10 +7,13 @@ block is float32 (n, dimensions).
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +21,19 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tovec.errors import FileError, InputError
+from tovec.errors import InputError
 from tovec.formats import cutting
 from tovec.formats.cutting import MAX_RECORD_BYTES
-from tovec.formats.source import chunks, suffix
+from tovec.formats.directories import SourceFile
+from tovec.formats.interface import ReadOptions
+from tovec.formats.source import chunks, open_regular, suffix
 from tovec.formats.vectors import EMBEDDING
 
 SPAN_BYTES = 64 << 20  # read by one thread at a time, and then let go of
 BLOCK_BYTES = 32 << 20  # of one block: what is done once a block should be done seldom
+MAX_SIDE_BYTES = 1 << 20  # of NAME.npy.json; tovec writes some hundred
+MAX_DIMENSIONS = 1 << 20
+WRITE_BOTH = "write the matrix again, or remove its side files and name the model with -m"
 
 Vectors = NDArray[np.float32]
 Placed = tuple[int, Vectors]  # the first row's place in the file, and the block
@@ -48,29 +56,38 @@ class Stored(Protocol):
         ...
 
     def blocks(self, span: Any) -> Iterator[Placed]:
-        """Give a part's vectors; a block is only valid until the next is asked for."""
+        """Yield a part's vectors; a block is only valid until the next is asked for."""
         ...
 
     def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Give what else is stored of these rows, without their vectors."""
+        """Return what else is stored of these rows, without their vectors."""
         ...
 
     def number(self, row: int) -> int:
-        """Give the row's number as its user counts: from 0, in the file that was named."""
+        """Return the row's number as its user counts: from 0, in the file that was named."""
         ...
 
 
 def every(stored: Stored) -> Iterator[Placed]:
-    """Give all blocks in order."""
+    """Yield all blocks in order."""
     for span in stored.spans:
         yield from stored.blocks(span)
 
 
-def open_stored(path: str) -> Stored | None:
-    """Open a file of vectors; None for a file of texts.
+def open_stored(path: str, glob: str | None = None) -> Stored | None:
+    """Open a file of vectors, or a directory of them (parts); None for texts.
 
-    Raises InputError for a file that is damaged or holds no vectors that can be compared.
+    Raises InputError for what is damaged or holds no vectors that can be compared.
     """
+    if Path(path).is_dir():
+        from tovec.formats.stored_parts import open_parts
+
+        return open_parts(path, glob)
+    return open_file(path)
+
+
+def open_file(path: str) -> Stored | None:
+    """Open one file of vectors; None for a file of texts."""
     match suffix(path):
         case ".npy":
             return StoredNpy(path)
@@ -78,8 +95,12 @@ def open_stored(path: str) -> Stored | None:
             from tovec.formats.stored_parquet import StoredParquet
 
             return StoredParquet.open(path)
-        case ".jsonl" | ".ndjson":
-            return _from_jsonl(path)
+        case ".jsonl" | ".ndjson" | ".jsonlines" | ".json":
+            return gather_json([SourceFile(path)], path)
+        case ".arrow" | ".arrows" | ".ipc" | ".feather":
+            from tovec.formats.stored_parquet import gather_arrow
+
+            return gather_arrow([SourceFile(path)], path)
     return None
 
 
@@ -105,7 +126,7 @@ class _Matrix:
         return [range(i, min(i + step, self.rows)) for i in range(0, self.rows, step)]
 
     def blocks(self, span: range) -> Iterator[Placed]:
-        """Give a part's vectors."""
+        """Yield a part's vectors."""
         step = max(1, BLOCK_BYTES // self._row_bytes)
         for start in range(span.start, span.stop, step):
             yield start, np.asarray(self._matrix[start : min(start + step, span.stop)], np.float32)
@@ -125,96 +146,138 @@ class StoredNpy(_Matrix):
 
     def __init__(self, path: str) -> None:
         self.source = path
-        file = _opened(path)
-        with file:
+        with open_regular(path) as file:
             shape, dtype, offset = _npy_header(file, path)
             size = file.seek(0, 2)
             if size < offset + shape[0] * shape[1] * dtype.itemsize:
                 raise InputError("the file is shorter than its header says", where=path)
             super().__init__(file, offset, shape, dtype)
         about = _side_file(path, shape)
-        self.model: str | None = about.get("model")
-        self.provider: str | None = about.get("provider")
+        self.model = _text_or_none(about, "model", path)
+        self.provider = _text_or_none(about, "provider", path)
         self.lengths = None if _newer(path) else _lengths(about.get("lengths"))
-        ids = about.get("ids")
-        self._ids = Path(path).parent / ids if isinstance(ids, str) else None
+        ids = _text_or_none(about, "ids", path)
+        self._ids = None if ids is None else _beside(path, ids)
         self._starts: NDArray[np.int64] | None = None
 
     def number(self, row: int) -> int:
-        """Give the row's number."""
+        """Return the row's number."""
         return row
 
     def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Give the ids' file's lines for these rows, if there is one."""
+        """Return the ids' file's lines for these rows, if there is one."""
         if self._ids is None:
             return [{} for _ in rows]
-        with _opened(str(self._ids)) as file:
+        with open_regular(self._ids) as file:
             if self._starts is None:
                 self._starts = _line_starts(file)
                 if len(self._starts) != self.rows:
                     raise InputError(
-                        f"it names {len(self._starts):,} rows, the matrix has {self.rows:,}",
-                        where=str(self._ids),
+                        f"the ids file has {_lines(len(self._starts))}, but the matrix has "
+                        f"{self.rows:,} rows",
+                        where=self._ids,
+                        hint=WRITE_BOTH,
                     )
-            found = []
-            for row in rows:
-                file.seek(int(self._starts[row]))
-                found.append(orjson.loads(file.readline()))
+            return [self._line(file, row) for row in rows]
+
+    def _line(self, file: BufferedReader, row: int) -> dict[str, Any]:
+        assert self._starts is not None
+        assert self._ids is not None
+        file.seek(int(self._starts[row]))
+        found: object = None
+        with contextlib.suppress(ValueError):
+            found = orjson.loads(file.readline(MAX_RECORD_BYTES))
+        if not isinstance(found, dict):
+            raise InputError(
+                "not a JSON object", where=f"{self._ids}, line {row + 1}", hint=WRITE_BOTH
+            )
         return found
 
 
-def _npy_header(file: Any, path: str) -> tuple[tuple[int, int], np.dtype[Any], int]:
-    """Give shape, type and the offset of the numbers."""
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count:,} lines"
+
+
+def _npy_header(file: BufferedReader, path: str) -> tuple[tuple[int, int], np.dtype[Any], int]:
+    """Return shape, type and the offset of the numbers."""
     form = np.lib.format
     try:
         version = form.read_magic(file)
         read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except ValueError as error:
-        first = str(error).partition("\n")[0]
+    except Exception as error:  # noqa: BLE001 - the header is parsed as Python, which raises anything
+        first = str(error).partition("\n")[0][:200] or type(error).__name__
         raise InputError(f"this is not a .npy file: {first}", where=path) from None
-    if len(shape) != 2 or not shape[1] or dtype.kind != "f":
+    if len(shape) != 2 or not 0 < shape[1] <= MAX_DIMENSIONS or dtype.kind != "f":
         raise InputError(
             f"it holds {dtype} of shape {shape}; vectors are rows of floats", where=path
         )
+    if shape[0] < 0:
+        raise InputError(f"its header says {shape[0]} rows", where=path)
     if fortran:
         raise InputError(
             "its columns are stored together, not its rows",
             where=path,
             hint="np.save(path, np.ascontiguousarray(matrix)) writes rows",
         )
-    return shape, dtype, file.tell()
+    return (int(shape[0]), int(shape[1])), dtype, file.tell()
 
 
 def _side_file(path: str, shape: tuple[int, int]) -> dict[str, Any]:
-    side = Path(path + ".json")
-    try:
-        about = orjson.loads(side.read_bytes())
-    except FileNotFoundError:
+    side = f"{path}.json"
+    if not os.path.lexists(side):
         return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"it cannot be read: {error}", where=str(side)) from None
-    if not isinstance(about, dict) or (about.get("rows"), about.get("dimensions")) != shape:
-        raise another(path, f"which has {shape[0]:,} x {shape[1]} numbers")
+    with open_regular(side) as file:
+        data = file.read(MAX_SIDE_BYTES + 1)
+    about: object = None
+    with contextlib.suppress(ValueError):
+        about = orjson.loads(data)
+    if not isinstance(about, dict) or len(data) > MAX_SIDE_BYTES:
+        raise InputError("not a JSON object", where=side, hint=WRITE_BOTH)
+    if (about.get("rows"), about.get("dimensions")) != shape:
+        raise mismatch(path, f"the matrix has {shape[0]:,} rows of {shape[1]:,} numbers")
     return about
 
 
-def another(path: str, why: str) -> InputError:
-    """Give the error for a side file that is not this matrix's."""
+def _text_or_none(about: Mapping[str, object], name: str, path: str) -> str | None:
+    value = about.get(name)
+    if value is not None and not isinstance(value, str):
+        shown = orjson.dumps(value).decode()[:40]
+        raise InputError(f"{name!r} is {shown}, not a text", where=f"{path}.json", hint=WRITE_BOTH)
+    return value
+
+
+def _beside(path: str, name: str) -> str:
+    """Return the path of a file that the side file names.
+
+    It must be a plain file beside the matrix: whoever made the side file may not have another file
+    of the user's read.
+    """
+    if "/" in name or name in ("", ".", "..") or "\0" in name:
+        raise InputError(
+            "its ids must be the name of a file beside it", where=f"{path}.json", hint=WRITE_BOTH
+        )
+    found = Path(path).parent / name
+    if Path(os.path.realpath(found)).parent != Path(os.path.realpath(found.parent)):
+        raise InputError("a link to another directory is not followed here", where=str(found))
+    return str(found)
+
+
+def mismatch(path: str, why: str) -> InputError:
+    """Return the error for a side file that is not this matrix's."""
+    name = Path(path).name
     return InputError(
-        f"it describes another matrix than {Path(path).name}, {why}",
-        where=path + ".json",
-        hint="write both again, or remove it and name the model with -m",
+        f"{name}.json does not match {name}: {why}", where=path + ".json", hint=WRITE_BOTH
     )
 
 
 def _newer(path: str) -> bool:
-    """Say whether a matrix was written after its side file, whose measures may be old then."""
+    """Return whether a matrix was written after its side file, whose measures may be old then."""
     side = Path(path + ".json")
     return side.exists() and Path(path).stat().st_mtime_ns > side.stat().st_mtime_ns
 
 
-def _lengths(told: Any) -> Lengths | None:
+def _lengths(told: object) -> Lengths | None:
     match told:
         case [float(least), float(most)] if 0.0 < least <= most:
             return least, most
@@ -224,14 +287,14 @@ def _lengths(told: Any) -> Lengths | None:
 class Gathered:
     """Vectors that came in as text, in an unnamed temporary file, to be read as often as needed."""
 
-    model: str | None = None
-    provider: str | None = None
     lengths: Lengths | None = None
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.rows = 0
         self.dimensions = 0
+        self.model: str | None = None
+        self.provider: str | None = None
         self._vectors = tempfile.TemporaryFile(prefix="tovec-")  # noqa: SIM115 - lives as long
         self._fields = tempfile.TemporaryFile(prefix="tovec-")  # noqa: SIM115 - as this does
         self._starts = array("q")
@@ -268,15 +331,15 @@ class Gathered:
         return self._whole.spans
 
     def blocks(self, span: Any) -> Iterator[Placed]:
-        """Give a part's vectors."""
+        """Yield a part's vectors."""
         return self._whole.blocks(span)
 
     def number(self, row: int) -> int:
-        """Give the row's number."""
+        """Return the row's number."""
         return self._numbers[row]
 
     def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Give what came with these rows."""
+        """Return what came with these rows."""
         found = []
         for row in rows:
             self._fields.seek(self._starts[row])
@@ -284,11 +347,21 @@ class Gathered:
         return found
 
 
-def _from_jsonl(path: str) -> Gathered | None:
+def gather_json(files: Sequence[SourceFile], source: str) -> Gathered | None:
     """Read rows that have an `embedding`; None where the first row has none."""
-    gathered = Gathered(path)
+    gathered = Gathered(source)
+    for file in files:
+        more = {one.name: one.value for one in file.partition}
+        if not _gather_json_file(file.path, more, gathered):
+            return None
+    return gathered if gathered.rows else None
+
+
+def _gather_json_file(path: str, more: Mapping[str, object], gathered: Gathered) -> bool:
+    """Add a file's rows; return False where the first of all rows has no `embedding`."""
     line = 0
-    for part in cutting.separated(chunks(path), b"\n", MAX_RECORD_BYTES):
+    unit, parts = json_records(path)
+    for part in parts:
         rows: list[bytes] = []
         lists: list[list[Any]] = []
         lines: list[int] = []
@@ -296,34 +369,45 @@ def _from_jsonl(path: str) -> Gathered | None:
             line += 1
             if record is not None and not record.strip():
                 continue
-            row = _object(record, path, line)
-            if EMBEDDING not in row and not gathered.rows and not rows:
-                return None
-            lists.append(_checked(row.pop(EMBEDDING, None), path, line, lists, gathered))
-            rows.append(orjson.dumps(row))
+            where = f"{path}, {unit} {line}"
+            row = _object(record, unit, where, texts=not gathered.rows and not rows)
+            if row is None or (EMBEDDING not in row and not gathered.rows and not rows):
+                return False
+            lists.append(_checked(row.pop(EMBEDDING, None), where, lists, gathered))
+            rows.append(orjson.dumps({**more, **row}))
             lines.append(line)
         if rows:
             first = gathered.rows
-            gathered.add(_as_matrix(lists, path, lines), rows, range(first, first + len(rows)))
-    return gathered if gathered.rows else None
+            matrix = _as_matrix(lists, f"{path}, {unit}", lines)
+            gathered.add(matrix, rows, range(first, first + len(rows)))
+    return True
 
 
-def _object(record: bytes | None, path: str, line: int) -> dict[str, Any]:
-    where = f"{path}, line {line}"
+def json_records(path: str) -> tuple[str, Iterator[list[bytes | None]]]:
+    """Return what a file's rows are called, and their bytes; None for one that is too long."""
+    if suffix(path) == ".json":
+        from tovec.formats import json
+
+        by_line, found = json.records(path, ReadOptions())
+        return "line" if by_line else "value", found
+    return "line", cutting.lines(chunks(path), MAX_RECORD_BYTES)
+
+
+def _object(record: bytes | None, unit: str, where: str, *, texts: bool) -> dict[str, Any] | None:
+    """Return a row; None for a text where rows of texts may stand (`texts`)."""
     try:
         row = orjson.loads(record or b"")
     except ValueError as error:
-        reason = "the line is too long" if record is None else f"not JSON: {error}"
+        reason = f"the {unit} is too long" if record is None else f"not JSON: {error}"
         raise InputError(reason, where=where) from None
+    if isinstance(row, str) and texts and unit == "value":
+        return None
     if not isinstance(row, dict):
-        raise InputError("the line holds no object", where=where)
+        raise InputError(f"the {unit} holds no object", where=where)
     return row
 
 
-def _checked(
-    vector: Any, path: str, line: int, before: list[list[Any]], gathered: Gathered
-) -> list[Any]:
-    where = f"{path}, line {line}"
+def _checked(vector: object, where: str, before: list[list[Any]], gathered: Gathered) -> list[Any]:
     if not isinstance(vector, list) or not vector:
         raise InputError("the row has no embedding: a list of numbers", where=where)
     expected = gathered.dimensions or (len(before[0]) if before else len(vector))
@@ -332,7 +416,7 @@ def _checked(
     return vector
 
 
-def _as_matrix(lists: list[list[Any]], path: str, lines: list[int]) -> Vectors:
+def _as_matrix(lists: list[list[Any]], place: str, lines: list[int]) -> Vectors:
     try:
         wide = np.array(lists)
         if wide.dtype.kind in "if" and wide.ndim == 2:
@@ -345,31 +429,20 @@ def _as_matrix(lists: list[list[Any]], path: str, lines: list[int]) -> Vectors:
             if type(one) not in (int, float):
                 what = "null" if one is None else orjson.dumps(one).decode()[:40]
                 raise InputError(
-                    f"the embedding holds {what} at {i}, not a number", where=f"{path}, line {line}"
+                    f"the embedding holds {what} at {i}, not a number", where=f"{place} {line}"
                 )
-    raise InputError("an embedding holds a number beyond float64", where=path)
+    raise InputError("an embedding holds a number beyond float64", where=f"{place} {lines[0]}")
 
 
 def different(found: int, expected: int, where: str) -> InputError:
-    """Give the error for a vector of another length than those before it."""
+    """Return the error for a vector of another length than those before it."""
     return InputError(
         f"the vector has {found:,} dimensions, those before it {expected:,}", where=where
     )
 
 
-def _opened(path: str) -> Any:
-    try:
-        return Path(path).open("rb")
-    except FileNotFoundError:
-        raise InputError("the file is not there", where=path) from None
-    except IsADirectoryError:
-        raise InputError("this is a directory", where=path, hint="name one of its files") from None
-    except OSError as error:
-        raise FileError(f"the file cannot be read: {error.strerror}", where=path) from None
-
-
 def _line_starts(file: Any) -> NDArray[np.int64]:
-    """Give where each line of a file begins."""
+    """Return where each line of a file begins."""
     starts: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
     at = 0
     while part := file.read(1 << 24):

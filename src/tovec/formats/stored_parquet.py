@@ -1,4 +1,4 @@
-"""Vectors read back from Parquet: row group by row group, the embedding column alone.
+"""Vectors read back from Parquet, row group by row group, and from Arrow IPC.
 
 Any list of floats is taken, fixed in size (as tovec writes it) or not. Each thread opens the file
 for itself, because a Parquet reader is not to be shared.
@@ -15,7 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tovec.errors import FileError, InputError
-from tovec.formats.stored import Lengths, Placed, Vectors, different
+from tovec.formats.arrow import ArrowRows, with_partition
+from tovec.formats.arrow_ipc import IpcTable
+from tovec.formats.directories import SourceFile
+from tovec.formats.source import open_regular
+from tovec.formats.stored import Gathered, Lengths, Placed, Vectors, different
 from tovec.formats.vectors import EMBEDDING
 
 BLOCK_BYTES = 8 << 20  # decoded at a time
@@ -43,12 +47,11 @@ class StoredParquet:
     @classmethod
     def open(cls, path: str) -> StoredParquet | None:
         """Open a file; None for one without an `embedding` column."""
-        file = _opened(path)
+        file = _open_file(path)
         if EMBEDDING not in file.schema_arrow.names:
             return None
         kind = file.schema_arrow.field(EMBEDDING).type
-        if not _is_list(kind) or not pa.types.is_floating(kind.value_type):
-            raise InputError(f"its column {EMBEDDING} is {kind}, not a list of floats", where=path)
+        _check_kind(kind, path)
         return cls(path, file, _width(file, kind, path))
 
     @property
@@ -57,7 +60,7 @@ class StoredParquet:
         return range(len(self._starts) - 1)
 
     def blocks(self, span: int) -> Iterator[Placed]:
-        """Give a row group's vectors."""
+        """Yield a row group's vectors."""
         first = int(self._starts[span])
         batch_rows = max(1, BLOCK_BYTES // (4 * self.dimensions))
         batches = self._file().iter_batches(
@@ -65,18 +68,18 @@ class StoredParquet:
         )
         try:
             for batch in batches:
-                matrix = self._matrix(batch.column(0), first)
+                matrix = as_matrix(batch.column(0), self.dimensions, self.source, first)
                 yield first, matrix
                 first += len(matrix)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(error, self.source) from None
 
     def number(self, row: int) -> int:
-        """Give the row's number."""
+        """Return the row's number."""
         return row
 
     def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Give these rows' other columns."""
+        """Return these rows' other columns."""
         if not self._others:
             return [{} for _ in rows]
         found: list[dict[str, Any]] = [{} for _ in rows]
@@ -100,30 +103,72 @@ class StoredParquet:
 
     def _file(self) -> Any:
         if not hasattr(self._local, "file"):
-            self._local.file = _opened(self.source)
+            self._local.file = _open_file(self.source)
         return self._local.file
 
-    def _matrix(self, column: Any, first: int) -> Vectors:
-        """Give a column of lists as a matrix, without a copy where it is float32."""
-        if column.null_count:
-            row = first + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise InputError("the row has no embedding (null)", where=self._where(row))
-        if not pa.types.is_fixed_size_list(column.type):
-            lengths = np.diff(column.offsets.to_numpy())
-            odd = np.flatnonzero(lengths != self.dimensions)
-            if len(odd):
-                where = self._where(first + int(odd[0]))
-                raise different(int(lengths[odd[0]]), self.dimensions, where)
-        values = column.flatten()
-        if values.null_count:
-            place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-            where = self._where(first + place // self.dimensions)
-            raise InputError("the embedding holds null, not a number", where=where)
-        matrix: Vectors = values.to_numpy().reshape(len(column), self.dimensions)
-        return matrix.astype(np.float32, copy=False)
 
-    def _where(self, row: int) -> str:
-        return f"{self.source}, row {row} (from 0)"
+def as_matrix(column: Any, dimensions: int, source: str, first: int) -> Vectors:
+    """Return a column of lists as a matrix, without a copy where it is float32.
+
+    `first` is the number of its first row, for errors.
+    """
+
+    def where(row: int) -> str:
+        return f"{source}, row {first + row} (from 0)"
+
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError("the row has no embedding (null)", where=where(row))
+    if not pa.types.is_fixed_size_list(column.type):
+        lengths = np.diff(column.offsets.to_numpy())
+        odd = np.flatnonzero(lengths != dimensions)
+        if len(odd):
+            raise different(int(lengths[odd[0]]), dimensions, where(int(odd[0])))
+    elif column.type.list_size != dimensions:
+        raise different(column.type.list_size, dimensions, where(0))
+    values = column.flatten()
+    if values.null_count:
+        place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError("the embedding holds null, not a number", where=where(place // dimensions))
+    matrix: Vectors = values.to_numpy().reshape(len(column), dimensions)
+    return matrix.astype(np.float32, copy=False)
+
+
+def gather_arrow(files: Sequence[SourceFile], source: str) -> Gathered | None:
+    """Read the rows of Arrow IPC files that have an `embedding`; None where the first has none."""
+    gathered = Gathered(source)
+    for file in files:
+        table = IpcTable(file.path)
+        if EMBEDDING not in table.schema.names:
+            if not gathered.rows:
+                return None
+            raise InputError(f"there is no column {EMBEDDING!r}", where=file.path)
+        _check_kind(table.schema.field(EMBEDDING).type, file.path)
+        facts = table.schema.metadata or {}
+        gathered.model = gathered.model or _text(facts.get(b"tovec.model"))
+        gathered.provider = gathered.provider or _text(facts.get(b"tovec.provider"))
+        for batch in table.batches():
+            _gather_batch(batch, file, gathered)
+    return gathered
+
+
+def _gather_batch(batch: pa.RecordBatch, file: SourceFile, gathered: Gathered) -> None:
+    if not len(batch):
+        return
+    first = gathered.rows
+    column = batch.column(EMBEDDING)
+    width = gathered.dimensions or len(column[0].as_py() or ())
+    if not width:
+        raise InputError("the row has no embedding", where=f"{file.path}, row {first} (from 0)")
+    matrix = as_matrix(column, width, file.path, first)
+    others = with_partition(batch.drop_columns([EMBEDDING]), file.partition, file.path)
+    numbers = range(first, first + len(batch))
+    gathered.add(matrix, ArrowRows(others, numbers).json(), numbers)
+
+
+def _check_kind(kind: Any, path: str) -> None:
+    if not _is_list(kind) or not pa.types.is_floating(kind.value_type):
+        raise InputError(f"its column {EMBEDDING} is {kind}, not a list of floats", where=path)
 
 
 def _is_list(kind: Any) -> bool:
@@ -142,12 +187,12 @@ def _width(file: Any, kind: Any, path: str) -> int:
     return 0
 
 
-def _opened(path: str) -> Any:
+def _open_file(path: str) -> Any:
+    with open_regular(path):  # in our own words where it is not there or not a file
+        pass
     try:
         # Not mapped: pages of a file that is only passed through would count as memory.
         return pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False)
-    except FileNotFoundError:
-        raise InputError("the file is not there", where=path) from None
     except (pa.ArrowException, OSError) as error:
         raise _damaged(error, path) from None
 

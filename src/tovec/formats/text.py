@@ -7,12 +7,13 @@ from io import RawIOBase
 
 import pyarrow as pa
 
-from tovec.formats.arrow import ArrowRows
+from tovec.formats.arrow import ArrowRows, with_partition
 from tovec.formats.cutting import MAX_RECORD_BYTES, too_long
 from tovec.formats.encoding import as_utf8, decode, describe_errors, encode, has_errors
 from tovec.formats.fields import PlainText
 from tovec.formats.interface import ReadOptions
 from tovec.formats.lines import RAW_KEPT
+from tovec.formats.rows import partition_fields
 from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem, as_text
 
@@ -28,16 +29,19 @@ def read(
     A file that is empty, too long or not in the encoding is a problem of its block.
     """
     source, name = shown(path), as_text(shown(path))
-    make = PlainText(options, FIELDS, "a whole file")
+    more = partition_fields(options, FIELDS, source)
+    make = PlainText(options, (*FIELDS, *more), "a whole file", more)
     data = _bytes(path, options, stdin)
     problem = _problem(data, options)
     if problem is None and data is not None:
         text = data.decode()
-        rows = ArrowRows(pa.record_batch([[first], [name], [text]], schema=_SCHEMA), [first])
+        batch = pa.record_batch([[first], [name], [text]], schema=_SCHEMA)
+        rows = ArrowRows(with_partition(batch, options.partition, source), [first])
         yield Block(make([text], [first], {"path": name}), rows, source, [first], [1], unit="text")
         return
     reason, kind, raw = problem or ("", "", b"")
-    empty = ArrowRows(pa.record_batch([[], [], []], schema=_SCHEMA), [])
+    batch = pa.record_batch([[], [], []], schema=_SCHEMA)
+    empty = ArrowRows(with_partition(batch, options.partition, source), [])
     row = Problem(source, 1, first, reason, kind, raw[:RAW_KEPT], unit="text")
     yield Block([], empty, source, [], [], (row,), unit="text")
 

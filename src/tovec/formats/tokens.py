@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import RawIOBase
+from typing import Any
 
 import orjson
 
@@ -12,7 +13,7 @@ from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.encoding import as_utf8
 from tovec.formats.interface import ReadOptions
 from tovec.formats.lines import BLOCK_ROWS, RAW_KEPT, too_long
-from tovec.formats.rows import PlainRows, check_fields
+from tovec.formats.rows import PlainRows, check_fields, partition_fields
 from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem
 
@@ -27,17 +28,20 @@ def read(
     A line that is not an array of token ids is a problem of its block.
     """
     source, start = shown(path), 0
-    check_fields(options, ("index", NAME), "an array of tokens")
+    more = partition_fields(options, ("index", NAME), source)
+    check_fields(options, ("index", NAME, *more), "an array of tokens")
     for part in cutting.lines(as_utf8(chunks(path, stdin), options, shown(path)), MAX_RECORD_BYTES):
         for at in range(0, len(part), BLOCK_ROWS):
             some = part[at : at + BLOCK_ROWS]
-            yield _block(some, source, first + start, start)
+            yield _block(some, source, first + start, start, more)
             start += len(some)
     if not start:
-        yield Block([], PlainRows([], [], NAME), source, [], [])
+        yield Block([], PlainRows([], [], NAME, more), source, [], [])
 
 
-def _block(part: Sequence[bytes | None], source: str, index: int, start: int) -> Block:
+def _block(
+    part: Sequence[bytes | None], source: str, index: int, start: int, more: Mapping[str, Any]
+) -> Block:
     arrays: list[list[int]] = []
     places: list[int] = []
     problems: list[Problem] = []
@@ -55,7 +59,7 @@ def _block(part: Sequence[bytes | None], source: str, index: int, start: int) ->
                 kind, reason = error.args
                 where = (source, start + i + 1, index + i)
                 problems.append(Problem(*where, reason, kind, record[:RAW_KEPT]))
-    rows = PlainRows([index + i for i in places], arrays, NAME)
+    rows = PlainRows([index + i for i in places], arrays, NAME, more)
     lines = [start + i + 1 for i in places]
     return Block(arrays, rows, source, rows.index, lines, tuple(problems), blank)
 

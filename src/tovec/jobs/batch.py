@@ -170,6 +170,7 @@ def identity(connection: Connection) -> dict[str, Any]:
 def _check(work: Batch) -> None:
     name = formats.output_format(work.output, work.format)
     formats.check_writable(name, seekable=work.output != STDIN)
+    formats.output_compression(work.rejects)  # an ending of one that is not written is refused
     check_collisions(
         {
             "the output": work.output,
@@ -373,7 +374,7 @@ class _Run:
             beside.append(self._rejects_file())
             return beside[0].file
 
-        rejects = Rejects(rejects_file)
+        rejects = Rejects(rejects_file, formats.output_compression(work.rejects))
         prepare = self._prepare(rejects.problem)
         output = self._opened(stored)
 
@@ -395,6 +396,7 @@ class _Run:
                     self._connection.dimensions, prepare.no_extra,
                 )  # fmt: skip
                 output.finish()
+                rejects.finish()
             if not asked:
                 report.rows, report.blank = prepare.rows, prepare.blank
                 self._remark(prepare)
@@ -411,17 +413,23 @@ class _Run:
     ) -> SingleOutput | PartOutput:
         work = self._work
         name = formats.output_format(work.output, work.format)
+        compression = formats.output_compression(work.output)
+        ending = {"gzip": ".gz", "zstd": ".zst", None: ""}[compression]
         meta = self._connection.meta(work.dtype)
         if isinstance(stored, OutputDirectory):
             directory = stored
             return PartOutput(
                 work.rows_per_file or 0,
                 lambda n: formats.writer(
-                    name, directory.part(f"part-{n:05d}.{name}"), meta, work.write
+                    name,
+                    directory.part(f"part-{n:05d}.{name}{ending}"),
+                    meta,
+                    work.write,
+                    compression,
                 ),
             )
         sink: Sink = stored
-        return SingleOutput(formats.writer(name, sink, meta, work.write))
+        return SingleOutput(formats.writer(name, sink, meta, work.write, compression))
 
     def _publish(
         self, stored: OutputFile | OutputDirectory | StandardOutput, beside: list[OutputFile]

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import orjson
 
+from tovec.formats.compression import CompressedFile
 from tovec.formats.interface import Writer
 from tovec.jobs.assembly import Extra, Finished, Prepared, finish
 from tovec.jobs.inputs import changed
@@ -42,10 +43,16 @@ class Rejects:
     Each names its place (source, line, index), the kind and reason, and the row as it came.
     """
 
-    def __init__(self, opened: Callable[[], BinaryIO]) -> None:
+    def __init__(self, opened: Callable[[], BinaryIO], compression: str | None = None) -> None:
         self._opened = opened
-        self._file: BinaryIO | None = None
+        self._compression = compression
+        self._file: BinaryIO | CompressedFile | None = None
         self.count = 0
+
+    def finish(self) -> None:
+        """Complete the file, if there is one."""
+        if isinstance(self._file, CompressedFile):
+            self._file.close()
 
     def problem(self, problem: Problem) -> None:
         """Take a row that could not be read or sent."""
@@ -68,6 +75,8 @@ class Rejects:
     ) -> None:
         if self._file is None:
             self._file = self._opened()
+            if self._compression is not None:
+                self._file = CompressedFile(self._file, self._compression)
         self.count += 1
         source = as_text(source)
         fields = {"source": source, "line": line, "index": index, "kind": kind, "reason": reason}

@@ -72,7 +72,8 @@ def run(
             writer = view()
         else:
             meta = connection.meta(work.dtype)
-            writer = formats.writer(format_name, sink, meta, work.write)
+            compression = formats.output_compression(work.output)
+            writer = formats.writer(format_name, sink, meta, work.write, compression)
         with writing(work.output or "-"):
             _stream(work, connection, preparation, writer, sink, observer)
             writer.finish()

@@ -10,12 +10,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from io import FileIO, RawIOBase
+from pathlib import Path
 
 from tovec import formats
 from tovec.errors import InputError, UsageError
 from tovec.formats import estimate
 from tovec.formats.interface import ReadOptions
-from tovec.formats.source import StandardInput
+from tovec.formats.source import StandardInput, check_ends, unreadable
 from tovec.records import Block
 from tovec.store.job import Job
 from tovec.store.spool import spool
@@ -41,7 +42,9 @@ class Inputs:
             if path == STDIN:
                 self._keep_stdin(note)
             elif _is_stream(path):
-                kept = f"{self._job.spool}-{number}"
+                # The ending says the format.
+                kept = f"{self._job.spool}-{number}{''.join(Path(path).suffixes[-2:])}"
+                check_ends(path)
                 with FileIO(path) as source:
                     spool(source, kept)
                 path = kept
@@ -98,7 +101,7 @@ def changed(source: str) -> InputChanged:
 
 
 def _is_stream(path: str) -> bool:
-    """Say whether a path gives its bytes only once (a FIFO, /dev/fd/N)."""
+    """Return whether a path gives its bytes only once (a FIFO, /dev/fd/N)."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except OSError:
@@ -115,6 +118,6 @@ def _stamp(paths: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         try:
             status = os.stat(path)  # noqa: PTH116
         except OSError as error:
-            raise InputError(f"the file cannot be read: {error.strerror}", where=path) from None
+            raise unreadable(error, path) from None
         found.append((status.st_ino, status.st_size, status.st_mtime_ns))
     return tuple(found)

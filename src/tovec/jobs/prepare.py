@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -49,12 +50,14 @@ class Preparation:
         self._ids = None if id_field is None else _Ids(id_field)
         self.rows = 0
         self.blank = 0
+        self._skipped: Counter[str] = Counter()
         self.rejected = 0
         self.problems: list[Problem] = []
 
     def __call__(self, block: Block) -> Prepared:
         """Return a block's inputs; raises InputError for a row that stops the run."""
         self.blank += block.blank
+        self._skipped.update(block.skipped)
         if not self.rows and not block.inputs and block.problems:
             self._check_options(block.problems)
         for problem in block.problems:
@@ -107,8 +110,15 @@ class Preparation:
         return notes
 
     def remarks(self) -> list[str]:
-        """Return what was done to the rows that were kept: texts cut, ids that came twice."""
-        return self._cutter.notes() + (self._ids.notes() if self._ids is not None else [])
+        """Return what there is to say of the rows that were kept: texts cut, ids that came twice.
+
+        And of what directories held beside them.
+        """
+        notes = self._cutter.notes() + (self._ids.notes() if self._ids is not None else [])
+        for reason, count in sorted(self._skipped.items()):
+            what = "1 entry was" if count == 1 else f"{count:,} entries were"
+            notes.append(f"{what} skipped in a directory: {reason}")
+        return notes
 
     def _refuse(self, problem: Problem, hint: str) -> None:
         """Stop the run at a row, or reject the row."""

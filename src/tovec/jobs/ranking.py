@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tovec.formats.stored import Lengths, Stored, Vectors, another
+from tovec.formats.stored import Lengths, Stored, Vectors, mismatch
 from tovec.formats.vectors import squares
 from tovec.jobs.metrics import DIGITS, MIN_LENGTH, Bound, Scores, norms, pairwise, unusable
 
@@ -172,7 +172,7 @@ class _Ranking:
         others = np.flatnonzero(np.abs(lengths / self._longest - 1) > self._slack)
         if len(others):
             row, length = first + SAMPLED * int(others[0]), float(lengths[others[0]])
-            raise another(self._source, f"whose row {row} (from 0) has length {length:.6g}")
+            raise mismatch(self._source, f"row {row} (from 0) has length {length:.6g}")
 
     def _candidates(self, products: Vectors, squared: Vectors) -> tuple[Places, Places]:
         """Give the pairs of row and query that may be hits: places in the block, queries."""

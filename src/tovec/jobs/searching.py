@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ def opened(
     not into what is given back.
     """
     path = str(work.corpus)
-    stored = None if path == "-" else open_stored(path)
+    stored = None if path == "-" else open_stored(path, work.read.glob)
     _check_options(work, stored is not None)
     work = work._replace(read=work.read._replace(given=frozenset()))
     rejected = 0
@@ -76,7 +77,8 @@ def _check_options(work: Similarity, stored: bool) -> None:
     if work.paths:
         formats.check_given(work.paths, read)
     else:
-        check_stored(read.given)
+        directory = os.path.isdir(str(work.corpus))  # noqa: PTH112 - a path as it was given
+        check_stored(read.given - {"--glob"} if directory else read.given)
     if read.template is not None and (
         work.query_template is not None or not (work.texts or work.paths)
     ):

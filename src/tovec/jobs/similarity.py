@@ -115,7 +115,8 @@ def compare_lines(work: Similarity, observer: Observer, hide: Hide, show: Show) 
     make = PlainText(halves, ("text",), "one of a line's two texts")
     if work.read.id_field is not None:
         raise UsageError("--id-field names rows, and a line of two texts is not one")
-    lines = formats.read(("-",), work.read._replace(template=None))
+    form = "lines" if work.read.format == "auto" else work.read.format
+    lines = formats.read(("-",), work.read._replace(template=None, format=form))
     source = vectors.Source(lines, take, adjust=partial(vectors.interleaved, make))
     connection = connect(work.settings, work.environ, observer, hide)
     done = vectors.embed(connection, [source], work.long)
