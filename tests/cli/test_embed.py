@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from tests.cli.inside import run
 from tests.servers.loopback import Fault, Loopback, vectors_for
 
 from tovec.local.model import StaticModel, normalise_text
@@ -250,6 +251,59 @@ def test_a_signal_ends_the_run_by_that_signal_and_leaves_no_output(tmp_path, num
     assert program.returncode == code
     assert b"Traceback" not in said
     assert os.listdir(tmp_path) == []
+
+
+def five_at_once(place, server, rows=30):
+    """Write a config of five inputs per request, and rows; return the words of a command."""
+    (place / "rows.txt").write_text("".join(f"text {i}\n" for i in range(rows)))
+    (place / "c.toml").write_text(
+        f'[providers.a]\nbase_url = "{server.base_url}"\nlimits = {{ items = 5 }}\n'
+    )
+    words = ["embed", "-f", place / "rows.txt", "--config", place / "c.toml", "-p", "a", "-m", "m"]
+    return [str(one) for one in words]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_every_answered_row_and_says_how_many(tmp_path, number):
+    """#214: three requests were paid for, and nothing was written or said."""
+    with Loopback(dimensions=8, faults=[Fault("hang", at=range(4, 99))]) as server:
+        words = five_at_once(tmp_path, server)
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tovec", *words, "--concurrency", "1"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while len(server.ledger.entries) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        program.send_signal(number)
+        out, said = program.communicate(timeout=30)
+    assert program.returncode == -number
+    assert [row["text"] for row in rows_of(out)] == [f"text {i}" for i in range(15)]
+    assert b"stopped: 15 rows written; `tovec batch` keeps what it receives" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (503, 4, "tries the endpoint; `tovec batch` keeps what it receives, and resumes"),
+        (402, 5, "15 rows written; `tovec batch` keeps what it receives, and resumes"),
+    ],
+)
+def test_an_error_leaves_every_answered_row_and_names_batch(tmp_path, status, code, words):
+    """#214: "run the same command again later" pays for everything again."""
+    fault = Fault("status", status=status, text="text 15")
+    with Loopback(dimensions=8, faults=[fault]) as server:
+        options = ("--concurrency", "1", "--max-retries", "0")
+        done = run(*five_at_once(tmp_path, server), *options)
+        target = tmp_path / "o.npy"
+        whole = run(*five_at_once(tmp_path, server), *options, "-o", target)
+    assert done.code == code
+    assert len(rows_of(done.out)) == 15
+    assert "stopped: 15 rows written" in done.err.decode()
+    assert words in done.err.decode()
+    assert whole.code == code
+    assert not target.exists()
+    assert "no row written, since" in whole.err.decode()
 
 
 def on_a_terminal(*arguments: str, columns: int = 80) -> str:

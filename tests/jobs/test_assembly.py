@@ -52,6 +52,33 @@ def test_every_row_gets_its_own_vector_and_refused_ones_are_named(blocks, sizes,
     assert named == sorted(i for i in range(total) if i in refused)
 
 
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(0, 24), st.booleans())
+def test_the_head_of_a_block_has_each_row_whose_inputs_are_all_answered(groups, size, averaged):
+    """#214: also where a row's vector is the mean of several inputs'."""
+    total = sum(groups)
+    size = min(size, total)
+    block = prepared(0, total)
+    if averaged:
+        index = list(range(len(groups)))
+        rows, lines = PlainRows(index, [str(i) for i in index]), np.array(index) + 1
+        block = Prepared(block.inputs, rows, "test", lines, {"n": lines}, np.array(groups),
+                         np.ones(total))  # fmt: skip
+    vectors = np.arange(2 * total, dtype=np.float32).reshape(total, 2) + 1
+    whole, assembly = Assembly(), Assembly()
+    whole.expect(block)
+    (finished,) = whole.fill(Answer(vectors, "m"), total)
+    assembly.expect(block)
+    if size:
+        assembly.fill(Answer(vectors[:size], "m"), size)
+    part = assembly.partial()
+    rows = sum(np.cumsum(groups) <= size) if averaged else size
+    if size == total or not rows:
+        assert part is None
+        return
+    assert list(part.rows.index) == list(range(rows))
+    assert np.array_equal(part.vectors, finished.vectors[:rows])
+
+
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
 def test_a_mean_is_weighted_and_of_length_one_and_one_part_stays_as_it_is(groups, seed):
     random = np.random.default_rng(seed)

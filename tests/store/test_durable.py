@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all, never over what somebody else wrote."""
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -9,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from tovec.errors import FileError, UsageError
-from tovec.store import filesystem
-from tovec.store.durable import OutputFile
+from tovec.store import durable, filesystem
+from tovec.store.durable import OutputFile, StandardOutput
 
 
 def write(path, data=b"new", *, force=False, beside=()):
@@ -172,3 +173,18 @@ def test_a_full_disk_is_a_file_error_and_leaves_nothing(tmp_path):
         assert os.listdir(tmp_path) == []
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_reader_that_takes_nothing_is_not_waited_for(monkeypatch):
+    """#215: what is left for a pipe whose reader has stopped must not keep a run from ending."""
+    monkeypatch.setattr(durable, "FLUSH_SECONDS", 0.05)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(1 << 16))
+    os.set_blocking(writer, True)
+    output = StandardOutput(writer)
+    output.file.write(b"left")
+    output.discard()
+    os.close(reader)  # the write fails now, and the thread ends

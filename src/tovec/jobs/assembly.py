@@ -7,7 +7,7 @@ together again by block (`Assembly`), so that rows leave in the order in which t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ class Finished(NamedTuple):
 
 
 class Assembly:
-    """Takes answers in the order of their requests and gives blocks, whole and in order."""
+    """Takes answers in the order of their requests and returns blocks, whole and in order."""
 
     def __init__(self) -> None:
         self._waiting: deque[Prepared] = deque()
@@ -62,10 +62,10 @@ class Assembly:
         if len(prepared.inputs):
             self._waiting.append(prepared)
 
-    def fill(self, answer: Answer, size: int) -> Iterator[Finished]:
-        """Take the answer to the next `size` inputs; give each block that is now complete."""
+    def fill(self, answer: Answer, size: int) -> list[Finished]:
+        """Take the answer to the next `size` inputs; return the blocks that are now complete."""
         vectors, refused = spread(answer, size)
-        taken = 0
+        taken, found = 0, []
         while taken < size:
             block = self._waiting[0]
             step = min(size - taken, len(block.inputs) - self._filled)
@@ -82,9 +82,38 @@ class Assembly:
                 whole = self._vectors
                 if whole is None:
                     whole = np.zeros((len(block.inputs), 0), np.float32)
-                yield finish(block, whole, self._refused)
+                found.append(finish(block, whole, self._refused))
                 self._waiting.popleft()
                 self._vectors, self._filled, self._refused = None, 0, {}
+        return found
+
+    def partial(self) -> Finished | None:
+        """Return the answered rows at the head of the block that is not complete, if any."""
+        if self._vectors is None or not self._waiting:
+            return None
+        block, inputs = self._waiting[0], self._filled
+        rows = inputs
+        if block.groups is not None:  # a row is there when all its inputs are
+            ends = np.cumsum(block.groups)
+            rows = int(np.searchsorted(ends, inputs, side="right"))
+            inputs = int(ends[rows - 1]) if rows else 0
+        if not rows:
+            return None
+        refused = {place: why for place, why in self._refused.items() if place < inputs}
+        return finish(head(block, rows, inputs), self._vectors[:inputs], refused)
+
+
+def head(block: Prepared, rows: int, inputs: int) -> Prepared:
+    """Return the first rows of a block, which its first inputs make up."""
+    return Prepared(
+        block.inputs[:inputs],
+        block.rows.take(range(rows)),
+        block.source,
+        block.lines[:rows],
+        {name: column[:rows] for name, column in block.extra.items()},
+        None if block.groups is None else block.groups[:rows],
+        None if block.weights is None else block.weights[:inputs],
+    )
 
 
 def spread(answer: Answer, size: int) -> tuple[NDArray[np.float32], dict[int, str]]:

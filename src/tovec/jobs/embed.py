@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tovec import formats
-from tovec.events import Note, Observer, Progress
+from tovec.errors import LaterError, TovecError
+from tovec.events import Answered, Event, Note, Observer, Progress
 from tovec.formats.interface import ReadOptions, Sink, WriteOptions, Writer
 from tovec.jobs import stream
 from tovec.jobs.assembly import Finished, Prepared
@@ -21,6 +22,7 @@ from tovec.records import Block, Problem, Rows
 from tovec.settings import Settings
 from tovec.store.collisions import check_collisions
 from tovec.store.durable import OutputFile, StandardOutput, writing
+from tovec.wording import count_phrase
 
 
 class Embed(NamedTuple):
@@ -48,13 +50,15 @@ def run(
     """Embed everything; give the counts of what was done.
 
     `view`, where stdout is a terminal, makes the writer that shows rows instead of storing them.
-    Raises whatever stops the run; the output file then does not appear.
+    Raises whatever stops the run; the output file then does not appear. On stdout, the rows that
+    were answered by then are written, as far as they go in input order.
     """
     format_name = formats.output_format(work.output, work.format)
     side_file = f"{work.output}.json" if format_name == "npy" else None
     reads = () if work.texts else work.paths
     check_collisions({"the output": work.output, "its side file": side_file}, reads)
-    retries = Retries(observer)
+    progress = _Progress(observer)
+    retries = Retries(progress)
     connection = connect(work.settings, work.environ, retries, hide)
     limit = connection.client.limits.item_tokens
     preparation = Preparation(
@@ -75,17 +79,53 @@ def run(
             compression = formats.output_compression(work.output)
             writer = formats.writer(format_name, sink, meta, work.write, compression)
         with writing(work.output or "-"):
-            _stream(work, connection, preparation, writer, sink, observer)
+            _stream(work, connection, preparation, writer, sink, progress)
             writer.finish()
         stored.commit()
-    except BaseException:
+    except BaseException as error:
         stored.discard()
         retries.report()
+        _explain(error, work, connection, progress)
         raise
     retries.report()
     for note in preparation.notes():
         observer(Note(note))
     return preparation
+
+
+class _Progress:
+    """An observer that counts the answers that came and the rows that were written."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.answered = 0  # inputs
+        self.written = 0  # rows
+
+    def __call__(self, event: Event) -> None:
+        """Count an event and pass it on."""
+        if isinstance(event, Answered):
+            self.answered += event.items
+        self._observer(event)
+
+
+def _explain(
+    error: BaseException, work: Embed, connection: Connection, progress: _Progress
+) -> None:
+    """Say what a run that stops has written, and what would have kept its answers."""
+    remote = not connection.provider.in_process
+    advice = "`tovec batch` keeps what it receives, and resumes"
+    if isinstance(error, LaterError) and remote:
+        error.hint = "; ".join(part for part in (error.hint, advice) if part)
+    stopped = isinstance(error, KeyboardInterrupt)
+    if not stopped and (not progress.answered or not isinstance(error, TovecError)):
+        return  # nothing is lost; or nobody reads what would be written
+    if work.output in (None, "-"):
+        said = f"stopped: {count_phrase(progress.written, 'row')} written"
+    else:
+        said = f"stopped: no row written, since {work.output} appears only when it is whole"
+    if remote and not isinstance(error, LaterError):
+        said += f"; {advice}"
+    progress(Note(said, "warning" if remote else "info"))
 
 
 def _stream(
@@ -94,14 +134,13 @@ def _stream(
     preparation: Preparation,
     writer: Writer,
     sink: Sink,
-    observer: Observer,
+    progress: _Progress,
 ) -> None:
     blocks = _blocks(work)
     client = connection.client
     packer = Packer(lambda: client.limits)
     written = False
     nothing: Rows | None = None  # rows of the input's kind, none of them
-    rows = 0
 
     def prepare(block: Block) -> Prepared:
         nonlocal nothing
@@ -112,16 +151,16 @@ def _stream(
     def write(finished: Finished) -> None:
         for source, line, reason in finished.refused:
             preparation.reject(Problem(source, line, -1, reason, "refused"))
-        nonlocal written, rows
+        nonlocal written
         written = True
         writer.write(finished.rows, finished.extra, finished.vectors)
-        rows += len(finished.rows)
-        if sink.seekable:
-            observer(Progress("writing", rows, None, 0, None, 0))
         if not sink.seekable:
             sink.file.flush()  # what is answered is seen at once, as under `tail -f`
+        progress.written += len(finished.rows)
+        if sink.seekable:
+            progress(Progress("writing", progress.written, None, 0, None, 0))
 
-    stream.through(connection, blocks, prepare, packer, write)
+    stream.through(connection, blocks, prepare, packer, write, keep_partial=not sink.seekable)
     if not written and nothing is not None:
         # An empty output still says what its columns are.
         none = np.zeros((0, connection.dimensions or 0), np.float32)

@@ -7,16 +7,17 @@ window; in this process there is nothing to wait for, and no event loop is even 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tovec.jobs.assembly import Assembly, Finished, Prepared
 from tovec.jobs.packing import TARGET_ITEMS, Packer
-from tovec.records import Answer, Block, Problem, Request
+from tovec.records import Answer, Block, Request
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future
 
     from tovec.jobs.connect import Connection
 
@@ -24,6 +25,7 @@ PAUSE = 0.05  # seconds without input after which a request goes out as it is
 READ_AHEAD = 4  # blocks
 WINDOW = 4  # full requests that may wait to be written, beside those that may be under way
 LEAST = 16  # rows that a request counts for at least: a task takes memory too
+LAST_WRITE_SECONDS = 1.0  # for a reader to take what is left when a run stops
 
 T = TypeVar("T")
 Prepare = Callable[[Block], Prepared]
@@ -38,24 +40,20 @@ class Embedder(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Counts:
-    """What a run did, for its summary."""
-
-    rows: int = 0
-    blank: int = 0
-    rejected: int = 0
-    problems: list[Problem] = field(default_factory=list)  # the first few
-
-
 def through(
     connection: Connection,
     blocks: Iterator[Block],
     prepare: Prepare,
     packer: Packer,
     write: Write,
+    *,
+    keep_partial: bool = False,
 ) -> None:
-    """Embed blocks through a connection, in this process or over a network, and close it."""
+    """Embed blocks through a connection, in this process or over a network, and close it.
+
+    When something stops it, every block that is answered whole has been written; with
+    `keep_partial`, so have the first rows of the next block, as far as they are answered.
+    """
     client = connection.client
     if connection.provider.in_process:
         in_process(blocks, prepare, packer, client, write)
@@ -64,7 +62,10 @@ def through(
 
     async def and_close() -> None:
         try:
-            await over_network(blocks, prepare, packer, client, write, connection.concurrency)
+            await over_network(
+                blocks, prepare, packer, client, write, connection.concurrency,
+                keep_partial=keep_partial,
+            )  # fmt: skip
         finally:
             await client.close()
 
@@ -107,49 +108,164 @@ async def over_network(
     client: Embedder,
     write: Write,
     concurrency: int,
+    *,
+    keep_partial: bool = False,
 ) -> None:
     """Embed blocks with up to `concurrency` requests under way, rows written in input order."""
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
 
-    assembly = Assembly()
-    loop = asyncio.get_running_loop()
-    writer = ThreadPoolExecutor(1)  # one thread, so that its memory is used again
-    window = _Window((WINDOW + concurrency) * TARGET_ITEMS)
-    order: asyncio.Queue[tuple[Request, asyncio.Task[Answer]] | None] = asyncio.Queue()
+    from tovec.errors import Stopped
+    from tovec.jobs.signals import handle_signals
 
-    async def send_all(group: asyncio.TaskGroup) -> None:
-        source = ReadAhead(blocks)
+    task = asyncio.current_task()
+    assert task is not None
+    signals: list[int] = []
+
+    def stop(number: int) -> None:
+        if signals:
+            raise Stopped(number)
+        signals.append(number)
+        task.cancel()
+
+    flow = _Flow(blocks, prepare, packer, client, write, concurrency)
+    with handle_signals(stop):
+        try:
+            await flow.run()
+        except BaseException as failed:
+            await flow.write_rest(keep_partial=keep_partial)
+            if signals:
+                raise Stopped(signals[0]) from None
+            if isinstance(failed, BaseExceptionGroup):
+                raise _first(failed) from None
+            raise
+
+
+class _Flow:
+    """Requests under way, and answers on their way to the writer, in input order."""
+
+    def __init__(
+        self,
+        blocks: Iterator[Block],
+        prepare: Prepare,
+        packer: Packer,
+        client: Embedder,
+        write: Write,
+        concurrency: int,
+    ) -> None:
+        import asyncio
+
+        self._blocks, self._prepare, self._packer = blocks, prepare, packer
+        self._client = client
+        self._assembly = Assembly()
+        self._writer = _Writer(write)
+        self._window = _Window((WINDOW + concurrency) * TARGET_ITEMS)
+        self._unwritten: deque[tuple[Request, asyncio.Task[Answer]]] = deque()
+        self._ready: deque[Finished] = deque()
+        self._more: asyncio.Queue[bool] = asyncio.Queue()  # one more in _unwritten, or no more
+
+    async def run(self) -> None:
+        """Embed and write everything."""
+        import asyncio
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send_all(group))
+            group.create_task(self._write_all())
+        self._writer.close()
+
+    async def write_rest(self, *, keep_partial: bool) -> None:
+        """Write what was answered when something stopped the run, as far as it goes in order.
+
+        A reader that takes nothing is not waited for, nor is anything written after a failure.
+        """
+        while self._unwritten and _has_answer(self._unwritten[0][1]):
+            request, task = self._unwritten.popleft()
+            self._ready.extend(self._assembly.fill(task.result(), len(request)))
+        rest = list(self._ready)
+        part = self._assembly.partial() if keep_partial else None
+        await self._writer.write_last(rest if part is None else [*rest, part])
+
+    async def _send_all(self, group: asyncio.TaskGroup) -> None:
+        source, packer = ReadAhead(self._blocks), self._packer
         while True:
             block = await source.next(PAUSE if len(packer) else None)
             if isinstance(block, Block):
-                prepared = prepare(block)
-                assembly.expect(prepared)
+                prepared = self._prepare(block)
+                self._assembly.expect(prepared)
                 requests = packer.add(prepared.inputs)
             else:
                 requests = packer.flush()
             for request in requests:
-                await window.enter(len(request))
-                order.put_nowait((request, group.create_task(client.embed(request))))
+                await self._window.enter(len(request))
+                answer = group.create_task(self._client.embed(request))
+                self._unwritten.append((request, answer))
+                self._more.put_nowait(True)
             if block is None:
                 break
-        order.put_nowait(None)
+        self._more.put_nowait(False)
 
-    async def write_all() -> None:
-        while (sent := await order.get()) is not None:
-            request, task = sent
-            for finished in assembly.fill(await task, len(request)):
-                await loop.run_in_executor(writer, write, finished)
-            window.leave(len(request))
+    async def _write_all(self) -> None:
+        while await self._more.get():
+            request, task = self._unwritten[0]
+            answer = await task
+            self._unwritten.popleft()
+            self._ready.extend(self._assembly.fill(answer, len(request)))
+            while self._ready:
+                await self._writer.write(self._ready.popleft())
+            self._window.leave(len(request))
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(send_all(group))
-            group.create_task(write_all())
-    except BaseExceptionGroup as failed:
-        raise _first(failed) from None
-    finally:
-        writer.shutdown(wait=True)
+
+def _has_answer(task: asyncio.Task[Answer]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+class _Writer:
+    """Writes in one thread, so that its memory is used again; a write is never broken off."""
+
+    def __init__(self, write: Write) -> None:
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        self._write = write
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] = Future()
+        self._last.set_result(None)
+
+    async def write(self, finished: Finished) -> None:
+        """Write rows; raises what the write raises. The write outlives a cancelled task."""
+        self._last = self._thread.submit(self._write, finished)
+        await _ended(self._last)
+        self._last.result()
+
+    async def write_last(self, rest: list[Finished]) -> None:
+        """Write what is left after the write under way, unless it fails or takes too long."""
+        import asyncio
+
+        last = self._thread.submit(self._write_in_order, self._last, rest)
+        await asyncio.wait({asyncio.ensure_future(_ended(last))}, timeout=LAST_WRITE_SECONDS)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _write_in_order(self, before: Future[None], rest: list[Finished]) -> None:
+        if before.exception() is None:
+            for finished in rest:
+                self._write(finished)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+
+async def _ended(work: Future[None]) -> None:
+    """Return when a thread's work has ended, however it ended."""
+    import asyncio
+    import contextlib
+
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(_work: Future[None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    work.add_done_callback(tell)
+    await ended.wait()
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -23,6 +23,7 @@ from tovec.records import as_text
 from tovec.store.filesystem import FOREIGN_LINK, REAL, FileSystem
 
 BUFFER = 1 << 20
+FLUSH_SECONDS = 1.0  # for a reader to take what is left when a run stops
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 _HINTS = {
     errno.ENOSPC: "free some space, then run the same command again",
@@ -319,6 +320,19 @@ class StandardOutput:
         self.file.flush()
 
     def discard(self) -> None:
-        """Hand over what there is: what was written cannot be taken back."""
-        with contextlib.suppress(OSError):
-            self.file.flush()
+        """Hand over what there is: what was written cannot be taken back.
+
+        A reader that takes nothing is not waited for.
+        """
+        import threading
+
+        def flush() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                self.file.flush()
+
+        thread = threading.Thread(target=flush, daemon=True)
+        try:
+            thread.start()
+            thread.join(FLUSH_SECONDS)
+        except RuntimeError:  # no more threads
+            flush()
