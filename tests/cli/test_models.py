@@ -85,7 +85,7 @@ def test_a_narrow_table_never_cuts_the_keys_variable(columns, monkeypatch, capsy
     """#201: the address goes first; the variable is what the table is for."""
     monkeypatch.setattr(listing, "is_terminal", lambda: True)
     monkeypatch.setattr(
-        listing.shutil, "get_terminal_size", lambda: os.terminal_size((columns, 24))
+        listing.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((columns, 24))
     )
     assert run(["models", "--providers"], Reporter()) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -98,6 +98,8 @@ def test_a_narrow_table_never_cuts_the_keys_variable(columns, monkeypatch, capsy
 def test_a_wide_terminal_shows_every_column(monkeypatch, capsys):
     """#201"""
     monkeypatch.setattr(listing, "is_terminal", lambda: True)
-    monkeypatch.setattr(listing.shutil, "get_terminal_size", lambda: os.terminal_size((200, 24)))
+    monkeypatch.setattr(
+        listing.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((200, 24))
+    )
     assert run(["models", "--providers"], Reporter()) == 0
     assert "address" in capsys.readouterr().out.splitlines()[0]
