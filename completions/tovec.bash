@@ -46,7 +46,7 @@ _tovec() {
             ;;
         serve)
             kind=free
-            options='--host --port --api-key-env -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='--host --port --api-key-env --cors -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         config)
             kind=words words='check'
@@ -65,7 +65,7 @@ _tovec() {
         *" --log-format") kind=words words='text json' ;;
         *" -p" | *" --provider") kind=words words='local openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' ;;
         *" -m" | *" --model") kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' ;;
-        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --give-up-after" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --glob" | *" --delimiter" | *" --chunk-tokens" | *" --overlap" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" --query-template" | *" -k" | *" --like" | *" --clusters" | *" --min" | *" --max" | *" --host" | *" --port") kind=free words='' ;;
+        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --extra" | *" --timeout" | *" --max-retries" | *" --give-up-after" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --glob" | *" --delimiter" | *" --chunk-tokens" | *" --overlap" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" --query-template" | *" -k" | *" --like" | *" --clusters" | *" --min" | *" --max" | *" --host" | *" --port" | *" --cors") kind=free words='' ;;
         *" --encoding-format") kind=words words='base64 float' ;;
         *" --input-format") kind=words words='auto lines text jsonl json csv tsv parquet arrow tokens' ;;
         *" --encoding-errors") kind=words words='strict replace' ;;

@@ -187,6 +187,7 @@ complete -c tovec -n '__tovec_is models' -a 'static-minilm-256 text-embedding-3-
 complete -c tovec -n '__tovec_is serve' -l host -x -d 'Where to listen.'
 complete -c tovec -n '__tovec_is serve' -l port -x -d '0 takes any free port.'
 complete -c tovec -n '__tovec_is serve' -l api-key-env -x -a '(set --names --export)' -d 'Answer only requests that bring the key in this environment variable.'
+complete -c tovec -n '__tovec_is serve' -l cors -x -d 'Let pages of ORIGIN use the server from a browser (* is any); may be repeated.'
 complete -c tovec -n '__tovec_is config' -l format -x -a 'table json tsv' -d 'How settings are shown.'
 complete -c tovec -n '__tovec_is config' -s p -l provider -x -a 'local openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' -d 'Who is asked: openai, aimlapi, aivene, nugen, local, ...'
 complete -c tovec -n '__tovec_is config' -s m -l model -x -a 'static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' -d 'The model; each provider has a default where one is sensible.'

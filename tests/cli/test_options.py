@@ -92,7 +92,7 @@ INERT: dict[tuple[str, str], str] = {
     ("similarity", "--force"): "replaces a picture; tests/cli/test_plots.py",
     **{
         ("serve", option): "starts a server; tests/cli/test_serve.py"
-        for option in ("--host", "--port", "--api-key-env")
+        for option in ("--host", "--port", "--api-key-env", "--cors")
     },
     **{
         (command, option): COMMON

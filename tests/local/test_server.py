@@ -325,7 +325,7 @@ def test_a_port_in_use_is_a_usage_error_that_names_it():
         port = taken.getsockname()[1]
         with pytest.raises(UsageError) as error:
             run(port=port)
-    assert error.value.where == f"127.0.0.1:{port}"
+    assert error.value.what == f"cannot listen on 127.0.0.1:{port}: another program uses that port"
     assert "--port" in error.value.hint
 
 
@@ -391,3 +391,47 @@ def test_schemathesis_finds_nothing_that_the_description_does_not_say(serving, t
         timeout=120,
     )
     assert done.returncode == 0, done.stdout.decode()[-3000:]
+
+
+# Browsers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", ["https://app.example", "*"])
+def test_a_page_may_ask_only_where_its_origin_is_allowed(origin):
+    """Browsers ask first, by OPTIONS, whether a page of another origin may send a request."""
+    asks = {
+        "origin": "https://app.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, content-type",
+    }
+
+    async def ask(allowed):
+        transport = httpx.ASGITransport(server.create_app(cors=allowed))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            before = await client.options("/v1/embeddings", headers=asks)
+            body = {"model": MODEL_ID, "input": "hi"}
+            answer = await client.post("/v1/embeddings", json=body, headers=asks)
+            return before, answer
+
+    before, answer = asyncio.run(ask([origin]))
+    assert (before.status_code, answer.status_code) == (200, 200)
+    for reply in (before, answer):
+        assert reply.headers["access-control-allow-origin"] in (origin, "*")
+    before, answer = asyncio.run(ask(["https://other.example"]))
+    assert before.status_code == 400
+    assert "access-control-allow-origin" not in answer.headers
+    before, answer = asyncio.run(ask([]))
+    assert before.status_code == 405
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_head_and_a_slash_at_the_end_are_answered():
+    """Probes ask by HEAD, and some clients end each address with a slash."""
+    for method, path, body in (
+        ("HEAD", "/v1/models", b""),
+        ("GET", "/v1/models/", b""),
+        ("POST", "/v1/embeddings/", b'{"model": "static-minilm-256", "input": "hi"}'),
+    ):
+        assert (
+            endpoint.answer(method, path, {"content-type": "application/json"}, body).status == 200
+        )

@@ -82,16 +82,18 @@ def _missing(module: str) -> UsageError:
 
 def _usage(error: Any) -> UsageError:
     """Word the command line's own error as ours."""
-    import difflib
+    from tovec.cli.hints import option_hint
 
     context = getattr(error, "ctx", None)
     help_line = f"see: {context.command_path if context else 'tovec'} -h"
     mistyped = getattr(error, "option_name", None)
     if mistyped and context and type(error).__name__ == "NoSuchOption":
         known = [name for one in context.command.get_params(context) for name in one.opts]
-        near = difflib.get_close_matches(mistyped, known, n=1)
-        hint = f"did you mean {near[0]}? {help_line}" if near else help_line
-        return UsageError(f"there is no option {mistyped}", hint=hint)
+        meant = option_hint(mistyped, known)
+        return UsageError(
+            f"there is no option {mistyped.partition('=')[0]}",
+            hint=f"{meant}; {help_line}" if meant else help_line,
+        )
     said = error.format_message().rstrip(".")
     for theirs, ours in (("int", "whole number"), ("float", "number")):
         for kind in (f"{theirs} range", theirs):

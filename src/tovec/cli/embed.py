@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tovec.cli.hints import warn_of_file_names
 from tovec.cli.options import (
     INPUT,
     Common,
@@ -65,6 +66,7 @@ def embed(
             "there is nothing to embed",
             hint="give texts, name files with -f, or pipe something in; - as -f reads the terminal",
         )
+    warn_of_file_names(texts or (), reporter)
     target, replaced = output_path(output), if_exists(output)
     if skips(target, replaced, reporter):
         return

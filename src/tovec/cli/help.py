@@ -6,7 +6,6 @@ help is there as fast as the program starts.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from tovec.cli import tree
+from tovec.cli.hints import command_hint
 from tovec.cli.terminal import encodable, is_terminal
 from tovec.errors import UsageError
 
@@ -47,14 +47,11 @@ class HelpingGroup(TyperGroup):
     get_help = HelpingCommand.get_help
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Give the command that the first word names; UsageError with the nearest otherwise."""
+        """Return the command that the first word names. Raises UsageError with a hint."""
         if args[0] in self.commands or args[0].startswith("-"):
             return super().resolve_command(ctx, args)
-        near = difflib.get_close_matches(args[0], self.commands, n=1)
-        known = f"commands: {', '.join(self.commands)}"
         raise UsageError(
-            f"there is no command {args[0]!r}",
-            hint=f"did you mean {near[0]}?" if near else known,
+            f"there is no command {args[0]!r}", hint=command_hint(args[0], list(self.commands))
         )
 
 

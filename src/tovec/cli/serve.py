@@ -35,6 +35,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Let pages of ORIGIN use the server from a browser (* is any); may be repeated.",
+            rich_help_panel=SERVER,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve the embedded model behind the API of the others, for tests and development.
 
@@ -50,7 +59,7 @@ def serve(
     from tovec.local import server
 
     if host not in ("127.0.0.1", "localhost", "::1") and api_key_env is None:
-        reporter.say("warning", f"everybody who reaches {host} may use this server")
+        reporter.say("warning", "anyone who can reach this machine can use this server")
 
     def listening(url: str) -> None:
         sys.stdout.write(f"{url}\n")
@@ -60,6 +69,7 @@ def serve(
         host,
         port,
         api_key_env,
+        cors=cors or (),
         environ=os.environ,
         listening=listening,
         log=lambda served: reporter.say("info", str(served)),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tovec.cli.hints import warn_of_file_names
 from tovec.cli.options import (
     INPUT,
     Common,
@@ -238,6 +239,8 @@ def similarity(
     from tovec.jobs import similarity as job
     from tovec.jobs.metrics import METRICS, Bound
     from tovec.store.collisions import check_collisions
+
+    warn_of_file_names(texts or (), reporter)
 
     reads = [path for path in (*(file or ()), corpus) if path is not None]
     check_collisions({"--plot": plot, "the job directory": job_dir}, reads, job_dir)

@@ -11,6 +11,7 @@ from tovec.api import keys, models, providers
 from tovec.api.client import Client
 from tovec.api.governor import DEFAULT_CONCURRENCY, Governor
 from tovec.api.interface import Transport
+from tovec.errors import UsageError
 from tovec.events import Observer, ignore
 from tovec.formats.interface import VectorMeta
 from tovec.settings import Settings
@@ -81,6 +82,8 @@ def connect(
     """
     address = settings.base_url or settings.url
     table = providers.load(settings.providers)
+    if settings.model == "local" and settings.provider is None and address is None:
+        raise UsageError("local is a provider, not a model", hint="-p local is the model inside")
     provider = providers.choose(settings.provider, address, environ, table)
     endpoint = endpoints.resolve(provider, settings)
     source = keys.key_source(provider, endpoint.url, environ)

@@ -128,6 +128,8 @@ def _model() -> StaticModel:
 def _answered(
     method: str, path: str, headers: Mapping[str, str], body: bytes, key: str | None
 ) -> dict[str, Any]:
+    path = path.rstrip("/") or "/"
+    method = "GET" if method == "HEAD" else method  # answered alike, without the body
     shape = _SHAPES.get(path)
     if shape is None and path != MODELS and not path.startswith(MODELS + "/"):
         raise Refused(404, f"Invalid URL ({method[:16]} {path[:200]})", code="unknown_url")

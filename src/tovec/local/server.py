@@ -7,9 +7,10 @@ the loop free, the log line of a request (never its text), and a shutdown that l
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +57,7 @@ def run(
     port: int = 8080,
     key_env: str | None = None,
     *,
+    cors: Sequence[str] = (),
     environ: Mapping[str, str],
     listening: Callable[[str], None],
     log: Log | None = None,
@@ -63,11 +65,12 @@ def run(
     """Serve until SIGTERM or SIGINT; answers under way are finished, then the signal takes effect.
 
     `port` 0 takes any free one. `listening` is told the base URL once requests are accepted, `log`
-    each request. With `key_env`, requests must bring the key that this variable holds.
+    each request. With `key_env`, requests must bring the key that this variable holds. Pages of the
+    origins in `cors` may use the server from a browser ("*": of any).
     Raises UsageError when the extra is missing, the variable is empty or the address is not free.
     """
     key = _key(key_env, environ)
-    app = create_app(key, log)
+    app = create_app(key, log, cors)
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -90,11 +93,15 @@ def run(
         Server(config).run(sockets=[listener])
 
 
-def create_app(key: str | None = None, log: Log | None = None) -> Starlette:
-    """Give the ASGI application: the endpoint, and its description at `/openapi.json`."""
+def create_app(
+    key: str | None = None, log: Log | None = None, cors: Sequence[str] = ()
+) -> Starlette:
+    """Return the ASGI application: the endpoint, and its description at `/openapi.json`."""
     try:
         import uvicorn  # noqa: F401 - belongs to the same extra
         from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.middleware.cors import CORSMiddleware
         from starlette.responses import Response
         from starlette.routing import Route
     except ModuleNotFoundError as error:
@@ -132,7 +139,14 @@ def create_app(key: str | None = None, log: Log | None = None) -> Starlette:
         yield
 
     routes = [Route("/openapi.json", describe), Route("/{path:path}", Every())]
-    return Starlette(routes=routes, lifespan=loaded)
+    allowed = Middleware(
+        CORSMiddleware,
+        allow_origins=list(cors),
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["x-request-id"],
+    )
+    return Starlette(routes=routes, lifespan=loaded, middleware=[allowed] if cors else [])
 
 
 def described() -> dict[str, Any]:
@@ -188,6 +202,12 @@ def _key(key_env: str | None, environ: Mapping[str, str]) -> str | None:
     return key
 
 
+def _why_not(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program uses that port"
+    return str(error.strerror).partition(" (")[0].lower()
+
+
 def _listening_socket(host: str, port: int) -> socket.socket:
     """Bind the address. `port` 0: the system chooses, and the socket knows which."""
     where = f"{host}:{port}"
@@ -198,8 +218,7 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise UsageError(
-            f"the address cannot be listened on: {error.strerror}",
-            where=where,
+            f"cannot listen on {where}: {_why_not(error)}",
             hint="choose another with --host and --port; port 0 takes any that is free",
         ) from None
     # Connections inherit it. asyncio leaves them as they are when the socket is not its own, and
