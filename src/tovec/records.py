@@ -33,19 +33,19 @@ class Rows(Protocol):
         ...
 
     def take(self, indices: Sequence[int]) -> Rows:
-        """Give the rows at `indices`, in that order; an index may repeat (chunks of one text)."""
+        """Return the rows at `indices`, in that order; an index may repeat (chunks of one text)."""
         ...
 
     def json(self, columns: Sequence[str] | None = None) -> list[bytes]:
-        """Give each row as one JSON object, values unchanged; `columns` chooses and orders."""
+        """Return each row as one JSON object, values unchanged; `columns` chooses and orders."""
         ...
 
     def arrow(self, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-        """Give the rows as an Arrow batch, types kept where the source had them."""
+        """Return the rows as an Arrow batch, types kept where the source had them."""
         ...
 
     def ids(self, field: str) -> list[object]:
-        """Give the values of one field as JSON values."""
+        """Return the values of one field as JSON values."""
         ...
 
 
@@ -136,5 +136,5 @@ class Answer(NamedTuple):
 
 
 def as_text(path: str | os.PathLike[str]) -> str:
-    """Give a path as text that can be written down: bytes that are not UTF-8 become escapes."""
+    """Return a path as text that can be written down: bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")

@@ -150,7 +150,7 @@ def _from_file(path: Path, *, required: bool) -> Settings:
                 )
     except (FileNotFoundError, NotADirectoryError):
         if required:
-            raise UsageError("the config file is not there", where=str(path)) from None
+            raise UsageError("no such config file", where=str(path)) from None
         return Settings()
     except OSError as error:
         raise UsageError(

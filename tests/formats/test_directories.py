@@ -191,6 +191,14 @@ def test_names_with_an_underscore_are_skipped_as_spark_does(tmp_path):
     assert listing.skipped == []
 
 
+def test_a_delta_table_is_not_read_as_its_files(tmp_path):
+    """#236: rows that were deleted or replaced are still in some of them."""
+    write(tmp_path / "t" / "part-0.parquet")
+    (tmp_path / "t" / "_delta_log").mkdir()
+    with pytest.raises(InputError, match="a Delta table"):
+        read_files(tmp_path)
+
+
 def test_a_directory_of_nothing_but_pipes_has_no_files(tmp_path):
     """#237"""
     os.mkfifo(tmp_path / "fifo")
@@ -215,6 +223,7 @@ def test_a_device_is_refused_by_each_command_and_a_link_to_one(tmp_path):
     (tmp_path / "x.npy").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "y.npy")
     os.mkfifo(tmp_path / "y.parquet")
+    os.mkfifo(tmp_path / "y.jsonl")
     for command in (
         ["embed", "-f", tmp_path / "link"],
         ["embed", "-0", "-f", "/dev/zero"],
@@ -224,6 +233,7 @@ def test_a_device_is_refused_by_each_command_and_a_link_to_one(tmp_path):
         ["similarity", "q", "--in", tmp_path / "x.npy"],
         ["similarity", "q", "--in", tmp_path / "y.npy"],
         ["similarity", "q", "--in", tmp_path / "y.parquet"],
+        ["similarity", "q", "--in", tmp_path / "y.jsonl"],
         ["similarity", "q", "-f", "/dev/zero"],
     ):
         done = run(*command, "-p", "local")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -208,6 +208,42 @@ def test_blocks_of_a_file_are_read_as_they_are(tmp_path):
     np.save(tmp_path / "m.npy", matrix)
     hits = search(stored.open_stored(str(tmp_path / "m.npy")), matrix[40:41], "cosine", k=1)[0]
     assert (hits.rows.tolist(), hits.scores.round(6).tolist()) == ([40], [1.0])
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(-44, 37),
+    spread=st.integers(0, 6),
+    query=st.integers(-44, 37),
+    told=st.booleans(),
+)
+@example(1, -20, 0, 0, True)
+@example(1, -18, 0, 0, False)
+@example(1, 0, 6, -42, False)
+@example(1, 18, 1, 18, True)
+def test_rows_of_any_size_are_ranked_as_in_float64_or_named(
+    metric, seed, rows, spread, query, told
+):
+    """#238: no score is wrong, and no row is lost, where float32 leaves its range."""
+    random = np.random.default_rng(seed)
+    sizes = 10.0 ** (rows - random.integers(0, spread + 1, (60, 1)))
+    with np.errstate(over="ignore"):
+        matrix = (random.standard_normal((60, 5)) * sizes).astype(np.float32)
+        queries = (random.standard_normal((1, 5)) * 10.0**query).astype(np.float32)
+    lengths = metrics.norms(matrix)
+    sides = (float(lengths.max()), float(lengths.max()) * 1.0001) if told and not spread else None
+    if told and not spread:  # all of one length, as the file says
+        matrix = (matrix / lengths[:, None] * sides[0]).astype(np.float32)
+    try:
+        hits = search(Rows(matrix, 20, lengths=sides), queries, metric, k=7)[0]
+    except InputError as error:
+        assert "row" in error.where or "does not match" in error.what
+        assert min(rows - spread, query) < -13 or max(rows, query) > 15
+        return
+    ((_, scores),) = plain(matrix, queries, metric, 7)
+    size = 1.0 if metric == "cosine" else max(np.abs(scores).max(), 1e-300)
+    assert np.abs(hits.scores - scores).max() <= 1e-6 * size
 
 
 @pytest.mark.parametrize("metric", metrics.METRICS)

@@ -26,6 +26,7 @@ _INT64 = 1 << 63
 _BESIDE = (".json", ".ids.jsonl", ".tovec", ".rejects.jsonl")  # an output's own side files
 NOT_REGULAR = "not a regular file"
 UNDERSCORE = "its name begins with _"
+_DELTA = "_delta_log"
 _MARKERS = ("_SUCCESS", "_metadata", "_common_metadata")  # of Spark and pyarrow: they hold no rows
 
 
@@ -79,6 +80,12 @@ class Listing:
             is_directory = path.is_dir()
             if is_directory and path.is_symlink():
                 continue
+            if path.name == _DELTA and is_directory:
+                raise InputError(
+                    "a Delta table: its log says which of its files are current",
+                    where=str(directory),
+                    hint="write its rows to Parquet, with deltalake or DuckDB's delta_scan",
+                )
             held = self._partition(path) if is_directory else None
             if path.name.startswith("_") and not self._underscores and held is None:
                 if path.name not in _MARKERS and (is_directory or self._matches(path)):

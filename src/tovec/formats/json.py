@@ -27,6 +27,11 @@ from tovec.records import Block
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TO_BRACKET = re.compile(rb'[^]["{}]*+(?:%b[^]["{}]*+)*+' % _STRING, re.DOTALL)
 _TO_COMMA = re.compile(rb'[^]["{},]*+(?:%b[^]["{},]*+)*+' % _STRING, re.DOTALL)
+# A value of at most three levels of brackets: most rows are one, and found in one step.
+_PLAIN = rb'[^]["{}]++|%b' % _STRING
+_SHALLOW = re.compile(
+    rb"[{[](?:%b|[{[](?:%b|[{[](?:%b)*+[]}])*+[]}])*+[]}]" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL
+)
 _SCALAR = re.compile(rb'(?:[^[ \t\r\n"{]|%b)*+' % _STRING, re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -148,8 +153,10 @@ class _Splitter:
                 self._in_array = True
                 return end + 1
             if data[end] == ord("{"):
-                self._depth = 1
-                return self._keep(data, end, end + 1)
+                end = self._begin_value(data, end)
+                if not self._depth:
+                    self._end_row()
+                return end
         return self._string_or(data, self._keep(data, end, _end(_SCALAR, data, end)))
 
     def _in_an_array(self, data: bytes, at: int) -> int:
@@ -162,13 +169,19 @@ class _Splitter:
                 self._end_row()
                 self._in_array = False
             case b"[" | b"{":
-                self._depth = 1
-                self._keep(data, end, end + 1)
+                return self._begin_value(data, end)
             case b"}":
                 self._keep(data, end, end + 1)
             case _:
                 return self._string_or(data, end)
         return end + 1
+
+    def _begin_value(self, data: bytes, at: int) -> int:
+        """Take a value from its bracket to its end, if that is near, or the bracket alone."""
+        if found := _SHALLOW.match(data, at):
+            return self._keep(data, at, found.end())
+        self._depth = 1
+        return self._keep(data, at, at + 1)
 
     def _in_a_value(self, data: bytes, at: int) -> int:
         """Take bytes of a row up to a bracket, and that."""

@@ -32,7 +32,7 @@ _DESCR = {"float32": "<f4", "float16": "<f2"}
 
 
 def header(rows: int, dimensions: int, dtype: str) -> bytes:
-    """Give the file's first 128 bytes."""
+    """Return the file's first 128 bytes."""
     fields = (
         f"{{'descr': '{_DESCR[dtype]}', 'fortran_order': False, 'shape': ({rows}, {dimensions}), }}"
     )
@@ -104,7 +104,7 @@ class NpyWriter:
         self._most = float(np.maximum(self._most, found.max()))
 
     def _lengths(self) -> list[float] | None:
-        """Give the least and the greatest length, as float32 gives them."""
+        """Return the least and the greatest length, as float32 gives them."""
         if not (0.0 < self._least <= self._most < np.inf):
             return None
         return [math.sqrt(self._least), math.sqrt(self._most)]

@@ -192,7 +192,7 @@ class ParquetWriter:
 
 
 def _parts(rows: Rows, columns: Sequence[str] | None) -> Iterator[slice]:
-    """Give stretches of rows that fit a row group, where rows repeat (chunks of long texts)."""
+    """Return stretches of rows that fit a row group, where rows repeat (chunks of long texts)."""
     first = {place: i for i, place in reversed(list(enumerate(rows.index)))}
     once = rows.take(sorted(first.values())).arrow(columns)
     step = max(1, GROUP_BYTES * len(first) // max(once.nbytes, 1))
@@ -200,7 +200,7 @@ def _parts(rows: Rows, columns: Sequence[str] | None) -> Iterator[slice]:
 
 
 def _column(stored: NDArray[Any], dimensions: int | None) -> Any:
-    """Give the matrix as a fixed-size list column, without copying it."""
+    """Return the matrix as a fixed-size list column, without copying it."""
     width = stored.shape[1] or dimensions
     flat = pa.array(stored.ravel())
     if not width:  # nothing was embedded and the model is not known
@@ -233,7 +233,7 @@ def _width(schema: Any) -> int | None:
 
 
 def _joined(batches: list[Any], schema: Any, meta: VectorMeta) -> Any:
-    """Give the batches as one table, in the file's schema once that is fixed.
+    """Return the batches as one table, in the file's schema once that is fixed.
 
     Before, columns widen to a type that holds all their values (null to anything, integers to
     floats). Raises InputError for a column that fits no one type, or comes after the first group.

@@ -96,10 +96,12 @@ def open_file(path: str) -> Stored | None:
 
             return StoredParquet.open(path)
         case ".jsonl" | ".ndjson" | ".jsonlines" | ".json":
+            open_regular(path).close()  # where it holds texts it is read again
             return gather_json([SourceFile(path)], path)
         case ".arrow" | ".arrows" | ".ipc" | ".feather":
             from tovec.formats.stored_parquet import gather_arrow
 
+            open_regular(path).close()
             return gather_arrow([SourceFile(path)], path)
     return None
 

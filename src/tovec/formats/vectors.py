@@ -14,7 +14,7 @@ DTYPES = ("float32", "float16")
 
 
 def squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give each row's squared length: (n, dimensions) to (n,)."""
+    """Return each row's squared length: (n, dimensions) to (n,)."""
     with np.errstate(over="ignore", invalid="ignore"):
         found: NDArray[np.float32]
         if hasattr(np, "vecdot"):  # from numpy 2.0 on; half einsum's time
@@ -25,7 +25,7 @@ def squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def as_stored(vectors: NDArray[np.float32], dtype: str) -> NDArray[Any]:
-    """Give the matrix in the type that is stored, C-contiguous.
+    """Return the matrix in the type that is stored, C-contiguous.
 
     Raises InputError when a component is beyond float16: infinity must not be stored for it.
     """

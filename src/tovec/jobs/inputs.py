@@ -70,13 +70,13 @@ class Inputs:
                 stdin.close()
 
     def about_rows(self) -> int | None:
-        """Give how many rows there are, about; None where that takes reading them."""
+        """Return how many rows there are, about; None where that takes reading them."""
         paths = [self._job.spool if path == STDIN else path for path in self._paths]
         return estimate.rows(paths, self._read)
 
     @property
     def stamp(self) -> list[list[int]] | None:
-        """Give what shows by itself whether the inputs are what they were, where they are files."""
+        """Return what tells the inputs from changed ones, where they are files; else None."""
         if not all(os.path.isfile(path) for path in self._named):  # noqa: PTH113
             return None
         return [list(one) for one in _stamp(self._named)]
@@ -92,7 +92,7 @@ class InputChanged(InputError):  # noqa: N818 - as RefusedInput
 
 
 def changed(source: str) -> InputChanged:
-    """Give the error for an input that is not what it was when the job began."""
+    """Return the error for an input that is not what it was when the job began."""
     return InputChanged(
         "the input changed while the job ran",
         where=source,
@@ -110,7 +110,7 @@ def _is_stream(path: str) -> bool:
 
 
 def _stamp(paths: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-    """Give what shows that an input was changed."""
+    """Return what tells an input from a changed one."""
     found: list[tuple[int, ...]] = []
     for path in paths:
         if path == STDIN:

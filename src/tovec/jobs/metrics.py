@@ -16,6 +16,7 @@ from tovec.errors import InputError, UsageError
 METRICS = ("cosine", "dot", "euclidean")
 DIGITS = 6
 
+MAX_LENGTH = 1e18  # of a row: above, its square and sums of it leave float32
 MIN_LENGTH = 1e-15  # of a row: below, the squares of its components underflow in float32
 
 Vectors = NDArray[np.float32]
@@ -33,7 +34,7 @@ class Bound(NamedTuple):
         return self.least is not None or self.most is not None
 
     def passes(self, scores: Scores) -> NDArray[np.bool_]:
-        """Say which scores pass, as they are shown."""
+        """Return which scores pass, as they are shown."""
         shown = np.round(scores, DIGITS)
         if self.least is not None:
             return np.asarray(shown >= self.least)
@@ -42,7 +43,7 @@ class Bound(NamedTuple):
         return np.ones(len(scores), np.bool_)
 
     def checked(self, metric: str) -> Bound:
-        """Give the bound back; UsageError for one that looks the wrong way for the metric."""
+        """Return the bound; UsageError for one that looks the wrong way for the metric."""
         if metric == "euclidean" and self.least is not None:
             raise UsageError(
                 "a Euclidean distance is better the smaller it is: --min does not fit",
@@ -60,7 +61,7 @@ class Bound(NamedTuple):
 
 
 def norms(vectors: Vectors) -> Scores:
-    """Give each row's Euclidean length."""
+    """Return each row's Euclidean length."""
     wide = vectors.astype(np.float64)
     lengths: Scores = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     return lengths
@@ -82,7 +83,7 @@ def pairwise(metric: str, a: Numbers, b: Numbers) -> Scores:
 
 
 def matrix(metric: str, a: Vectors, b: Vectors) -> Scores:
-    """Give the score of every row of `a` with every row of `b`: (len(a), len(b))."""
+    """Return the score of every row of `a` with every row of `b`: (len(a), len(b))."""
     one, other = a.astype(np.float64), b.astype(np.float64)
     if metric == "cosine":
         one /= norms(a)[:, None]
@@ -96,7 +97,7 @@ def matrix(metric: str, a: Vectors, b: Vectors) -> Scores:
 
 
 def shown(score: float) -> str:
-    """Give a score as it is shown: six digits, and no minus before a zero."""
+    """Return a score as it is shown: six digits, and no minus before a zero."""
     return f"{round(float(score), DIGITS) + 0.0:.{DIGITS}f}"
 
 
@@ -108,7 +109,7 @@ def check(vectors: Vectors, source: str, first: int = 0) -> None:
 
 
 def unusable(vector: Vectors, source: str, row: int) -> InputError:
-    """Give the error for a vector that cannot be compared."""
+    """Return the error for a vector that cannot be compared."""
     if not vector.any():
         what = "the vector is all zeros: it has no direction"
     elif np.isnan(vector).any():

@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 
 from tovec.formats.stored import Lengths, Stored, Vectors, mismatch
 from tovec.formats.vectors import squares
-from tovec.jobs.metrics import DIGITS, MIN_LENGTH, Bound, Scores, norms, pairwise, unusable
+from tovec.jobs.metrics import (
+    DIGITS,
+    MAX_LENGTH,
+    MIN_LENGTH,
+    Bound,
+    Scores,
+    check,
+    norms,
+    pairwise,
+    unusable,
+)
 
 CACHED = 2 << 20  # bytes of rows multiplied and, while they are near, measured at a time
 RELEASED = 512  # rows from which numpy lets other threads run meanwhile
@@ -50,11 +60,12 @@ def search(
     skip: Places | None = None,
     threads: int = THREADS,
 ) -> list[Hits]:
-    """Give each query's `k` nearest rows that pass the bound; all that pass without `k`.
+    """Return each query's `k` nearest rows that pass the bound; all that pass without `k`.
 
     `queries` is float32 (n, dimensions); `skip[i]` is a row that is no hit of query `i` (itself).
     Raises InputError, naming the row, for a vector that is zero or not finite.
     """
+    _check_queries(queries)
     ranking = _Ranking(stored, queries, metric, k, bound, skip)
 
     def scan(span: object) -> None:
@@ -132,7 +143,7 @@ class _Ranking:
             self._keep(first + at, of, scores)
 
     def hits(self) -> list[Hits]:
-        """Give what was found, nearest first."""
+        """Return what was found, nearest first."""
         found = []
         for scores, rows in zip(self._scores, self._rows, strict=True):
             order = np.lexsort((rows, -scores))[: self._k]
@@ -140,7 +151,7 @@ class _Ranking:
         return found
 
     def _multiply_and_measure(self, block: Vectors, products: Vectors) -> Vectors:
-        """Put each row's product with each query into `products`; give its squared length, (n,)."""
+        """Write each row's product with each query to `products`; return its squared length."""
         found = np.empty(len(block), np.float32)
         step = max(RELEASED, CACHED // (4 * block.shape[1]))
         for start in range(0, len(block), step):
@@ -175,7 +186,7 @@ class _Ranking:
             raise mismatch(self._source, f"row {row} (from 0) has length {length:.6g}")
 
     def _candidates(self, products: Vectors, squared: Vectors) -> tuple[Places, Places]:
-        """Give the pairs of row and query that may be hits: places in the block, queries."""
+        """Return the pairs of row and query that may be hits: places in the block, queries."""
         error: Any = self._error
         least: Scores = self._least
         near: Any = products
@@ -217,6 +228,14 @@ class _Ranking:
                 self._scores[query], self._rows[query] = all_near, all_rows
 
 
+def _check_queries(queries: Vectors) -> None:
+    """Raise InputError for a query whose products with rows would leave float32."""
+    check(queries, "the queries")
+    long = np.flatnonzero(norms(queries) > MAX_LENGTH)
+    if len(long):
+        raise unusable(queries[long[0]], "the queries", int(long[0]))
+
+
 def _multiply(block: Vectors, columns: Vectors, out: Vectors) -> None:
     if columns.shape[1] == 1 and hasattr(np, "vecdot"):
         # BLAS would divide each small block among threads of its own, which wait for each other.
@@ -226,7 +245,12 @@ def _multiply(block: Vectors, columns: Vectors, out: Vectors) -> None:
 
 
 def _equal(lengths: Lengths | None, error: float) -> tuple[float | None, float]:
-    """Give the greatest length, if all are about equal, and what part of it others may lack."""
+    """Return the greatest length, if all are about equal, and what part of it others may lack.
+
+    Lengths that float32 cannot square are measured, and refused, row by row.
+    """
     if lengths is None or lengths[1] > EQUAL * lengths[0]:
+        return None, 0.0
+    if not MIN_LENGTH <= lengths[0] <= lengths[1] <= MAX_LENGTH:
         return None, 0.0
     return lengths[1], lengths[1] / lengths[0] - 1 + error
