@@ -192,6 +192,14 @@ def test_a_row_is_in_the_cluster_of_its_nearest_centre(matrix, count):
     assert np.allclose(scores, mine, atol=tolerance)
 
 
+def test_a_cluster_of_rows_equal_to_the_origin_has_its_centre_there():
+    """Distances are measured from the first row: a centre at 0 is as good as any other."""
+    matrix = np.array([[1.0, 2.0]] * 5 + [[4.0, 6.0], [4.0, 6.5]], np.float32)
+    labels, scores = pairwise.clusters("euclidean", Rows(matrix, 7), 2)
+    assert labels.tolist() == [0] * 5 + [1] * 2
+    assert np.allclose(scores, [0.0] * 5 + [0.25] * 2)
+
+
 def test_equal_rows_are_at_no_distance():
     """#252"""
     stored = Rows(np.full((50, 3), 1234.567, np.float32), 7)

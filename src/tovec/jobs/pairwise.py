@@ -256,9 +256,10 @@ def clusters(
             break
         before = labels
         moved = sums / np.maximum(sizes, 1)[:, None]
-        lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-        kept = (sizes == 0) | (lengths[:, 0] == 0)
-        if metric == "cosine":
+        kept = sizes == 0
+        if metric == "cosine":  # a sum of length 0 has no direction; a mean of rows may be 0
+            lengths = np.linalg.norm(moved, axis=1, keepdims=True)
+            kept |= lengths[:, 0] == 0
             moved /= np.where(lengths == 0, 1.0, lengths)
         centres = np.where(kept[:, None], centres, moved.astype(centres.dtype))
     scores = np.empty(stored.rows)
