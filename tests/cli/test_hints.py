@@ -51,3 +51,11 @@ def test_a_file_name_given_as_a_text_is_said(command, tmp_path, monkeypatch):
     assert done.code == 0
     assert b"'a.txt' is embedded as text; -f a.txt reads the file" in done.err
     assert b"b.txt" not in done.err
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://a b", ""])
+def test_an_origin_that_no_browser_sends_is_refused(origin):
+    """It could never match, and the option would do nothing."""
+    done = run("serve", "--cors", origin)
+    assert done.code == 2
+    assert b"--cors takes an origin" in done.err

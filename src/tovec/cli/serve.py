@@ -1,6 +1,7 @@
 """The command `tovec serve`."""
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from tovec.cli.options import Common
 from tovec.cli.reporting import Reporter
 from tovec.cli.threads import load_numpy
+from tovec.errors import UsageError
 
 SERVER = "Server"
 
@@ -55,6 +57,12 @@ def serve(
 
     Prints its base URL once it listens; with -v a line for each request, never its text.
     """
+    for origin in cors or ():
+        if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
+            raise UsageError(
+                f"--cors takes an origin, not {origin!r}",
+                hint="an origin is a scheme, a host and a port, if any: https://app.example",
+            )
     load_numpy()
     from tovec.local import server
 
