@@ -21,15 +21,14 @@ from typing import TypeVar, cast
 
 import httpx
 
+from tovec.api.endpoint import PORTS, Origin
 from tovec.api.interface import Phase, Progress
 from tovec.api.trust import trusted
 
 ADDRESS_SECONDS = 2.0  # for each address of a host but the last: a dead one must not use up all
 BUFFER_BYTES = 1 << 16
 PIECE_BYTES = 1 << 18
-_PORTS = {"http": 80, "https": 443}
 TLS_ALERT = b"\x15\x03"  # how a server that speaks TLS begins its answer to anything else
-Origin = tuple[str, str, int]  # scheme, host, port
 T = TypeVar("T")
 
 
@@ -54,9 +53,9 @@ class DirectTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return its response, whose body is still to be read."""
         url = request.url
-        if url.scheme not in _PORTS:
+        if url.scheme not in PORTS:
             raise httpx.UnsupportedProtocol(f"not an address of HTTP: {url.scheme}://")
-        origin = (url.scheme, url.raw_host.decode(), url.port or _PORTS[url.scheme])
+        origin = Origin(url.scheme, url.raw_host.decode(), url.port or PORTS[url.scheme])
         await request.aread()
         progress = request.extensions.setdefault("progress", Progress())
         connection = self._take_idle(origin)
@@ -110,7 +109,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
         try:
             async with asyncio.timeout(request.extensions.get("timeout", {}).get("connect")):
                 connection = _Connection(origin, await _open_socket(origin))
-                if origin[0] == "https":
+                if origin.scheme == "https":
                     secure = partial(connection.secure, self._trusted or trusted())
                     await self.in_thread(connection, secure)
                 return connection
@@ -123,7 +122,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
 async def _open_socket(origin: Origin) -> socket.socket:
     """Return a socket connected to the first of the host's addresses that answers."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(*origin[1:], type=socket.SOCK_STREAM)
+    found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     failed = OSError("the host has no address")
     for left, (family, kind, protocol, _, address) in enumerate(found, 1 - len(found)):
         opened = socket.socket(family, kind, protocol)
@@ -158,7 +157,7 @@ class _Connection:
         try:
             self._socket.getpeername()  # raises after a reset; wrap_socket would leak the socket
             self._socket = secured = trusted.wrap_socket(
-                self._socket, server_hostname=self.origin[1], do_handshake_on_connect=False
+                self._socket, server_hostname=self.origin.host, do_handshake_on_connect=False
             )
             if self._closing:  # while the socket was being wrapped: nothing would wake this thread
                 raise ConnectionAbortedError("closed")
@@ -235,7 +234,7 @@ class _Connection:
 
         A server that stops listening may still have said why.
         """
-        sender = http.client.HTTPConnection(self.origin[1])
+        sender = http.client.HTTPConnection(self.origin.host)
         sender.sock = self._socket
         try:
             target = request.url.raw_path.decode("ascii")

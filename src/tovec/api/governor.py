@@ -67,9 +67,7 @@ class Governor:
     ) -> None:
         self.concurrency = concurrency
         self.under_way = 0
-        self.tries = (
-            0  # of the run, while nothing has ever succeeded: failures of one burst are one
-        )
+        self.tries = 0  # bursts of failures while nothing has ever succeeded
         self.on_hold: Callable[[float], None] = lambda _seconds: None
         self._proven = False  # whether anything has ever succeeded
         self._last_try = -FOREVER

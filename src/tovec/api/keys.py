@@ -26,7 +26,7 @@ from tovec.errors import PersonError
 COMMAND_SECONDS = 10
 MAX_FILE_BYTES = 64 << 10
 ADDRESS_KEY = "TOVEC_API_KEY"  # the key for an address that is not a provider's own
-MIN_SECRET_CHARACTERS = 4  # a shorter "key" is no secret, and blotting it would spoil every text
+MIN_SECRET_CHARACTERS = 4  # redacting a shorter one would spoil every text
 
 
 class Secret:

@@ -27,6 +27,7 @@ from tovec.cli.progress import KINDS, Watch, clock, display
 from tovec.cli.reporting import Reporter
 from tovec.cli.threads import load_numpy
 from tovec.errors import UsageError
+from tovec.wording import count_phrase
 
 
 def batch(
@@ -139,7 +140,7 @@ def _summary(done: Any, work: Any) -> str:
         parts.append(f"{done.reused:,} vectors reused")
     if figures["inputs_repeated"]:
         parts.append(f"{figures['inputs_repeated']:,} equal texts asked for once")
-    requests = "1 request" if done.answers == 1 else f"{done.answers:,} requests"
+    requests = count_phrase(done.answers, "request")
     tokens = f"{done.tokens + done.estimated:,} tokens"
     if done.estimated:
         tokens = f"at most {tokens} (the endpoint does not report them)"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import TovecError
 from tovec.events import Answered, Event, Held, Note, Refused, Retried, Sent, Split
+from tovec.wording import rfc3339
 
 LEVELS = {"error": -1, "warning": 0, "summary": 0, "progress": 0, "info": 1, "debug": 2}
 _PLAIN = ("error", "summary", "progress")  # their lines begin with the program's name alone
@@ -42,11 +42,11 @@ class Reporter:
         if LEVELS[level] > self.verbosity:
             return
         if self.json:
-            entry = {"time": _now(), "level": level, "message": message, **fields}
+            entry = {"time": rfc3339(), "level": level, "message": message, **fields}
             self._write(_json_line(entry))
             return
         lead = "tovec: " if level in _PLAIN else f"tovec: {level}: "
-        at = "" if sys.stderr is None or is_terminal(sys.stderr) else f"{_now()} "
+        at = "" if sys.stderr is None or is_terminal(sys.stderr) else f"{rfc3339()} "
         self._write(at + lead + safe(message, 2_000))
 
     def error(self, error: TovecError) -> None:
@@ -121,10 +121,6 @@ class Reporter:
         except OSError:
             # Nobody reads stderr any more (closed, or its disk is full): the work goes on.
             return
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _json_line(fields: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from tovec.formats.encoding import as_utf8
 from tovec.formats.interface import ReadOptions
 from tovec.formats.source import chunks, shown
 from tovec.records import Block
+from tovec.wording import count_phrase
 
 # Each passes over whole strings, to the next byte that matters or a string that goes on after
 # the data.
@@ -128,7 +129,7 @@ class _Splitter:
     def finish(self) -> list[bytes | None]:
         """Return the last row. Raises InputError where a value or an array is not closed."""
         if self._in_string or self._depth or self._in_array:
-            rows = "1 row" if self._count == 1 else f"{self._count:,} rows"
+            rows = count_phrase(self._count, "row")
             raise InputError(
                 f"the JSON ends in the middle of {'an array' if self._in_array else 'a value'}, "
                 f"after {rows}",

@@ -28,6 +28,7 @@ from tovec.formats.directories import SourceFile
 from tovec.formats.interface import ReadOptions
 from tovec.formats.source import chunks, open_regular, suffix
 from tovec.formats.vectors import EMBEDDING
+from tovec.wording import count_phrase
 
 SPAN_BYTES = 64 << 20  # read by one thread at a time, and then let go of
 BLOCK_BYTES = 32 << 20  # of one block: what is done once a block should be done seldom
@@ -197,7 +198,7 @@ class StoredNpy(_Matrix):
 
 
 def _lines(count: int) -> str:
-    return "1 line" if count == 1 else f"{count:,} lines"
+    return count_phrase(count, "line")
 
 
 def _npy_header(file: BufferedReader, path: str) -> tuple[tuple[int, int], np.dtype[Any], int]:

@@ -46,6 +46,7 @@ from tovec.store.durable import (
 from tovec.store.job import Job, finish_removal
 from tovec.store.parts import OutputDirectory
 from tovec.store.repair import Damage
+from tovec.wording import count_phrase
 
 Blot = Callable[[str], str]
 
@@ -151,14 +152,13 @@ def _repaired(damage: Damage, vectors: int) -> Note:
         return Note("the job's log is not damaged, nothing to repair", "summary")
     found = []
     if damage.pieces:
-        pieces = "1 piece" if damage.pieces == 1 else f"{damage.pieces:,} pieces"
+        pieces = count_phrase(damage.pieces, "piece")
         found.append(f"{pieces} ({damage.bytes:,} bytes) moved to {', '.join(damage.files)}")
     elif damage.rewritten:
         found.append("some answers were missing")
     if damage.missing:
-        segments = "1 segment was" if damage.missing == 1 else f"{damage.missing:,} segments were"
-        found.append(f"{segments} missing")
-    left = "1 vector is" if vectors == 1 else f"{vectors:,} vectors are"
+        found.append(f"{count_phrase(damage.missing, 'segment was', 'segments were')} missing")
+    left = count_phrase(vectors, "vector is", "vectors are")
     return Note(f"the job's log was repaired: {', '.join(found)}; {left} left", "warning")
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from tovec.errors import Stopped, TovecError
 from tovec.store.job import Job
+from tovec.wording import rfc3339
 
 State = Literal["not begun", "running", "stopped", "killed", "finished"]
 MAX_REASON_CHARACTERS = 1_000
@@ -48,7 +48,7 @@ class History(NamedTuple):
 
 def note_start(job: Job, total: int | None) -> None:
     """Note that a run begins to ask, and about how many rows its input has."""
-    now = _now()
+    now = rfc3339()
     first = job.notes.get("run", {}).get("first", now)
     job.note("run", {"at": now, "first": first, "total": total})
 
@@ -65,7 +65,7 @@ def note_end(
     """Note why a run stops; `blot` takes the key out of a text. A disk that fails is not asked."""
     code, reason, where = _ending(error)
     ended = {
-        "at": _now(),
+        "at": rfc3339(),
         "code": code,
         "reason": blot(reason)[:MAX_REASON_CHARACTERS],
         "where": blot(where),
@@ -79,7 +79,7 @@ def note_end(
 
 def finished(rows: int, rejected: int) -> dict[str, Any]:
     """Return what a run that is done notes of its rows."""
-    return {"at": _now(), "rows": rows, "rejected": rejected}
+    return {"at": rfc3339(), "rows": rows, "rejected": rejected}
 
 
 def history(job: Job) -> History:
@@ -118,15 +118,6 @@ def history(job: Job) -> History:
         reason,
         ended.get("where") or None,
     )
-
-
-def rfc3339(seconds: float) -> str:
-    """Return a time as RFC 3339, in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _now() -> str:
-    return rfc3339(time.time())
 
 
 def _ending(error: BaseException) -> tuple[int, str, str]:

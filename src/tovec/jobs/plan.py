@@ -10,12 +10,13 @@ from tovec.events import Observer
 from tovec.jobs.batch import Batch, identity
 from tovec.jobs.budget import token_counts
 from tovec.jobs.connect import Hide, connect
-from tovec.jobs.history import history, rfc3339
+from tovec.jobs.history import history
 from tovec.jobs.packing import Packer
 from tovec.jobs.prepare import Preparation
 from tovec.jobs.report import cost
 from tovec.store.job import Job
 from tovec.store.keys import keys_of
+from tovec.wording import rfc3339
 
 
 def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tovec.formats.encoding import NAME_IT
 from tovec.jobs.assembly import Extra, Prepared
 from tovec.jobs.long import CountTokens, Cutter, LongTexts, nothing
 from tovec.records import Block, Problem
+from tovec.wording import count_phrase
 
 KEPT_PROBLEMS = 5  # named in the summary; all are counted
 
@@ -101,11 +102,12 @@ class Preparation:
 
     def notes(self) -> list[str]:
         """Return what a user should know about the rows that have passed."""
-        notes = [f"{_counted(self.blank, 'blank line')} skipped"] if self.blank else []
+        blank = count_phrase(self.blank, "blank line was", "blank lines were")
+        notes = [f"{blank} skipped"] if self.blank else []
         notes += self.remarks()
         if self.rejected:
             first = self.problems[0]
-            out = f"{_counted(self.rejected, 'row')} left out"
+            out = f"{count_phrase(self.rejected, 'row was', 'rows were')} left out"
             notes.append(f"{out}; the first: {first.where}: {first.reason}")
         return notes
 
@@ -116,7 +118,7 @@ class Preparation:
         """
         notes = self._cutter.notes() + (self._ids.notes() if self._ids is not None else [])
         for reason, count in sorted(self._skipped.items()):
-            what = "1 entry was" if count == 1 else f"{count:,} entries were"
+            what = count_phrase(count, "entry was", "entries were")
             notes.append(f"{what} skipped in a directory: {reason}")
         return notes
 
@@ -166,13 +168,9 @@ class _Ids:
         again = int((np.unique(hashes, return_counts=True)[1] > 1).sum())
         notes = []
         if self._missing:
-            rows = "1 row has" if self._missing == 1 else f"{self._missing:,} rows have"
+            rows = count_phrase(self._missing, "row has", "rows have")
             notes.append(f"{rows} no {self._field!r} field")
         if again:
-            ids = "1 id appears" if again == 1 else f"{again:,} ids appear"
+            ids = count_phrase(again, "id appears", "ids appear")
             notes.append(f"{ids} more than once")
         return notes
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"1 {noun} was" if number == 1 else f"{number:,} {noun}s were"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tovec.events import Event, Note, Observer, Retried, Split
+from tovec.wording import count_phrase
 
 
 class Retries:
@@ -35,7 +36,7 @@ class Retries:
             said = ", ".join(f"{count:,} x {cause}" for cause, count in causes.most_common())
             self._observe(Note(f"sent again: {said}", "info"))
         if self.maybe_paid:
-            requests = "1 request" if self.maybe_paid == 1 else f"{self.maybe_paid:,} requests"
+            requests = count_phrase(self.maybe_paid, "request")
             self._observe(
                 Note(f"{requests}, about {self.tokens:,} tokens, may have been billed twice")
             )
