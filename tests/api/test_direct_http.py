@@ -257,6 +257,26 @@ def test_a_byte_in_a_tls_record_of_its_own_is_seen_at_once(
             assert asyncio.run(idle_connections(f"https://127.0.0.1:{port}/v1")) == kept
 
 
+def test_tls_offers_http_1_1(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that prefers HTTP/2 decides by what the client offers in the handshake."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    secured = certificates.serving(certificate)
+    secured.set_alpn_protocols(["h2", "http/1.1"])
+    agreed: list[str | None] = []
+
+    class Asking(Server):
+        def __call__(self, guest: socket.socket) -> None:
+            with secured.wrap_socket(guest, server_side=True) as shielded:
+                agreed.append(shielded.selected_alpn_protocol())
+                asked = b""
+                while not asked.endswith(b"{}"):
+                    asked += shielded.recv(1 << 16)
+                shielded.sendall(told(b"{}"))
+
+    answers(Asking(secured=secured))
+    assert agreed == ["http/1.1"]
+
+
 def test_an_idle_connection_is_used_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tovec.api.transport.KEEP_ALIVE_SECONDS", 0.0)
     server = Server(told(b"{}"))

@@ -45,6 +45,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, trusted: ssl.SSLContext | None, *, keep_alive: float, threads: int) -> None:
+        if trusted is not None:  # a server that prefers HTTP/2 must know that this is not it
+            trusted.set_alpn_protocols(["http/1.1"])
         self._trusted = trusted
         self._keep_alive = keep_alive
         self._threads = ThreadPoolExecutor(threads, "http")
