@@ -34,7 +34,7 @@ CHARACTERS = 488  # 122 tokens as the server counts: 20,000 rows are twice 1.22 
 DIMENSIONS = 256
 FIXED = """
 import sys
-from tovec.api import governor
+from tovec.endpoint import governor
 governor.START_CONCURRENCY = int(sys.argv.pop(1))
 governor.Governor._adapt = lambda self, seconds, tokens: None
 from tovec.__main__ import main

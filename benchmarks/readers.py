@@ -32,7 +32,7 @@ PEAK_MB = 300
 READ = """
 import re, sys, time
 from tovec import formats
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 wall, cpu = time.perf_counter(), time.process_time()
 rows = characters = 0
 for block in formats.read([sys.argv[1]], ReadOptions()):

@@ -31,7 +31,7 @@ from tovec.__main__ import _Without
 sys.meta_path.insert(0, _Without)
 import numpy as np
 from tovec import formats
-from tovec.formats.interface import ReadOptions, VectorMeta, WriteOptions
+from tovec.formats.protocols import ReadOptions, VectorMeta, WriteOptions
 from tovec.store.durable import OutputFile
 source, target, dimensions = sys.argv[1], sys.argv[2], int(sys.argv[3])
 output = OutputFile(target, force=True)

@@ -28,8 +28,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tovec.formats.stored import Stored, open_stored
-from tovec.jobs.ranking import search
+from tovec.search.ranking import search
+from tovec.search.vector_files.stored import Stored, open_stored
 
 ALLOWED, MEMORY = 1.5, 500
 NAMES = ("v.npy", "plain.npy", "v.parquet")

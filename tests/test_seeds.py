@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers.documents import document_server
 from tests.servers.loopback import vectors_for
-from tovec.api import wire
+from tovec.endpoint import wire
 
 HERE = Path(__file__).parent
 KEYS = {
@@ -153,7 +153,7 @@ STATEMENTS = {
     "001 at most 8192 tokens an input": "cli/test_embed.py::"
     "test_a_text_over_the_models_limit_is_named",
     "001 no empty string": "cli/test_embed.py::test_an_empty_text_is_left_out_counted_and_exit_3",
-    "001 at most 2048 items, 300,000 tokens summed": "jobs/test_packing.py::"
+    "001 at most 2048 items, 300,000 tokens summed": "pipeline/test_packing.py::"
     "test_no_request_exceeds_a_limit_unless_one_input_does_alone",
     "001 encoding_format float or base64": "cli/test_serve.py::"
     "test_openai_and_tovec_get_the_same_vectors_bit_for_bit",

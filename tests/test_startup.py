@@ -82,7 +82,7 @@ def test_pandas_is_not_loaded_even_where_it_is_installed(tmp_path):
 
 ALONE = """
 import os
-from tovec.cli.threads import load_numpy
+from tovec.startup import load_numpy
 load_numpy()
 import numpy
 numpy.ones((500, 500)) @ numpy.ones((500, 500))

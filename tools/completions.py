@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tovec.api import models, providers
+from tovec.cli.command_tree import Command, Option
 from tovec.cli.commands import program
-from tovec.cli.tree import Command, Option
+from tovec.endpoint import models, providers
 
 LEAD = "Completions of tovec for {}, made from the command tree by tools/completions.py."
 _FILES = ("PATH", "FILE", "INPUT", "OUTPUT")

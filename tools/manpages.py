@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from tools import prose
 
 from tovec import __version__
+from tovec.cli.command_tree import Command, Option
 from tovec.cli.commands import program
-from tovec.cli.tree import Command, Option
 from tovec.settings import RANGES, Settings
 
 DATE = "2026-11-21"  # of the text, as each page's foot shows it: changed with a release

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from tools import prose
 from tools.manpages import config_fields
 
+from tovec.cli.command_tree import Command, Option
 from tovec.cli.commands import program
-from tovec.cli.tree import Command, Option
 
 SHARED = ("Endpoint", "General", "Help")  # panels that are told once, not for each command
 

@@ -633,7 +633,7 @@ def test_a_key_appears_nowhere_in_what_is_said_or_written(tovec, tmp_path):
 def test_a_crash_shows_no_key_and_no_local_variables(tmp_path):
     """#170"""
     code = (
-        "import sys, tovec.api.client as client\n"
+        "import sys, tovec.endpoint.client as client\n"
         "def crash(self, *_):\n"
         "    raise RuntimeError('crashed with ' + self._key.reveal())\n"
         "client.Client._call = crash\n"

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from tovec.cli.command_tree import Command
 from tovec.cli.commands import program
-from tovec.cli.tree import Command
 
 PROGRAM = program()
 ALL = [PROGRAM, *PROGRAM.commands]

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from tests.jobs.test_ranking import Rows
+from tests.search.test_ranking import Rows
 from tests.servers.loopback import Loopback
 
-from tovec.jobs import projection
+from tovec.search import projection
 
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 

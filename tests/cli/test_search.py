@@ -10,7 +10,7 @@ import pytest
 from tests.cli.test_embed import imported_by, local_vectors, on_a_terminal
 from tests.servers.loopback import Loopback, vectors_for
 
-from tovec.jobs import metrics
+from tovec.search import metrics
 
 TEXTS = [
     "a cat sleeps on the sofa",

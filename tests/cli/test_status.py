@@ -16,7 +16,7 @@ import pytest
 from tests.cli.inside import Done, run
 from tests.servers.loopback import Fault, Loopback
 
-from tovec.cli import batch as command
+from tovec.cli import batch_command as command
 from tovec.cli import terminal
 from tovec.store.job import Job
 

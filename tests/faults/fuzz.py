@@ -29,15 +29,15 @@ from tests.servers.loopback import Fault, Loopback, vectors_for
 
 from tovec import formats
 from tovec import settings as config
-from tovec.api import governor, headers, providers, wire
-from tovec.api.client import Client
-from tovec.api.endpoint import Endpoint
-from tovec.api.errors import BadAnswer
-from tovec.api.governor import Governor
-from tovec.api.providers import Provider
-from tovec.api.transport import HttpxTransport
+from tovec.endpoint import governor, providers, rate_headers, wire
+from tovec.endpoint.address import Endpoint
+from tovec.endpoint.client import Client
+from tovec.endpoint.governor import Governor
+from tovec.endpoint.http_transport import HttpxTransport
+from tovec.endpoint.providers import Provider
+from tovec.endpoint.refusal import BadAnswer
 from tovec.errors import TovecError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.records import Request
 
 outcomes: Counter[str] = Counter()  # what became of examples, to see that both happen
@@ -230,8 +230,8 @@ header_values = st.one_of(
 
 def check_headers(said: dict[str, str], message: str) -> None:
     """A header gives a wait that is finite and not negative, or nothing."""
-    waits = [headers.retry_after(said, 1.7e9), headers.wait_in(message)]
-    waits += [float(one) for one in headers.rates(said, 1.7e9) if one is not None]
+    waits = [rate_headers.retry_after(said, 1.7e9), rate_headers.wait_in(message)]
+    waits += [float(one) for one in rate_headers.rates(said, 1.7e9) if one is not None]
     for wait in waits:
         assert wait is None or (math.isfinite(wait) and wait >= 0)
     outcomes["headers"] += 1

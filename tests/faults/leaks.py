@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from tests.servers.loopback import Fault
 
-from tovec.api.client import Client
-from tovec.api.endpoint import Endpoint
-from tovec.api.governor import Governor
-from tovec.api.providers import Provider
-from tovec.api.transport import HttpxTransport
+from tovec.endpoint.address import Endpoint
+from tovec.endpoint.client import Client
+from tovec.endpoint.governor import Governor
+from tovec.endpoint.http_transport import HttpxTransport
+from tovec.endpoint.providers import Provider
 from tovec.records import Request
 
 CONCURRENCY = 8

@@ -19,7 +19,7 @@ from tests.faults.injection import Job, failed
 
 from tovec import formats
 from tovec.errors import TovecError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 
 MARKUP = ["[/b]", "[bold]x", "%s %n", "{}", "{text}", "$(id)", "`id`", "\\x1b[31m", "&amp;", "#1"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.cli.inside import run
 
-from tovec.api.providers import _KNOWN as PROVIDER_FIELDS
 from tovec.cli.commands import program
+from tovec.endpoint.providers import _KNOWN as PROVIDER_FIELDS
 from tovec.settings import Settings
 
 ODD = (

@@ -52,12 +52,12 @@ def test_there_is_no_option_for_a_key_and_what_was_typed_is_not_repeated(
 
 
 PLACES = {
-    "sent": "import tovec.api.transport as m; m.HttpxTransport.send = crash",
-    "decoded": "import tovec.api.wire as m; m.decode = crash",
+    "sent": "import tovec.endpoint.http_transport as m; m.HttpxTransport.send = crash",
+    "decoded": "import tovec.endpoint.wire as m; m.decode = crash",
     "stored": "import tovec.store.log as m; m.Log.append = crash",
-    "prepared": "import tovec.jobs.prepare as m; m.Preparation.__call__ = crash",
-    "resolved": "import tovec.api.endpoint as m; m.refuse_plain_http = crash",
-    "governed": "import tovec.api.governor as m; m.Governor.succeeded = crash",
+    "prepared": "import tovec.pipeline.prepare as m; m.Preparation.__call__ = crash",
+    "resolved": "import tovec.endpoint.address as m; m.refuse_plain_http = crash",
+    "governed": "import tovec.endpoint.governor as m; m.Governor.succeeded = crash",
     "written": "import tovec.formats.jsonl as m; m.JsonlWriter.write = crash",
     "published": "import tovec.store.durable as m; m.OutputFile.publish = crash",
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tovec import formats
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.records import Block
 
 

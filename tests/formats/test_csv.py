@@ -18,7 +18,7 @@ from tovec import formats
 from tovec.errors import InputError, UsageError
 from tovec.formats.arrow import ArrowRows
 from tovec.formats.cutting import quoted_records
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 
 cell = st.text(
     st.one_of(

@@ -12,7 +12,7 @@ from tests.formats.reading import as_json, problems, read_bytes, texts
 
 from tovec import formats
 from tovec.errors import InputError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 
 LINE_FORMATS = ["lines", "jsonl", "csv", "tsv"]
 

@@ -48,7 +48,7 @@ def test_a_file_is_read_to_the_last_character(text):
 
 
 def test_a_file_that_is_too_long_is_a_problem_and_the_next_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("tovec.formats.text.MAX_RECORD_BYTES", 10)
+    monkeypatch.setattr("tovec.formats.whole_files.MAX_RECORD_BYTES", 10)
     (tmp_path / "a").write_text("x" * 11)
     (tmp_path / "b").write_text("y")
     blocks = read_files(tmp_path / "a", tmp_path / "b", format="text")

@@ -10,7 +10,7 @@ from tests.formats.reading import as_json, problems, read_bytes, read_files, tex
 
 from tovec import formats
 from tovec.errors import InputError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 anything = st.recursive(

@@ -17,7 +17,7 @@ from tovec import formats
 from tovec.errors import FileError, InputError, UsageError
 from tovec.formats.cutting import separated
 from tovec.formats.fields import TextField
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 
 LINES = ReadOptions(format="lines")
 JSONL = ReadOptions(format="jsonl")

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from tovec import formats
 from tovec.errors import InputError, UsageError
-from tovec.formats.interface import VectorMeta, WriteOptions
 from tovec.formats.npy import header
+from tovec.formats.protocols import VectorMeta, WriteOptions
 from tovec.formats.rows import JsonRows, PlainRows
 
 META = VectorMeta("m", "p", None, "float32", "tovec test")

@@ -19,11 +19,11 @@ import openai
 import orjson
 import pytest
 
-from tovec.api.interface import Call
+from tovec.endpoint.transport import Call
 from tovec.errors import UsageError
-from tovec.local import endpoint, server
+from tovec.local import responder, server
+from tovec.local.in_process import LocalTransport
 from tovec.local.model import MODEL_ID
-from tovec.local.transport import LocalTransport
 from tovec.text import tokens
 
 SECRET = "sk-of-this-test"
@@ -176,7 +176,7 @@ def test_nugens_route_is_served(serving):
 
 
 def test_a_body_far_over_the_cap_is_answered_413_all_the_same(serving):
-    body = b"a" * (endpoint.MAX_BODY + (16 << 20))
+    body = b"a" * (responder.MAX_BODY + (16 << 20))
     headers = {"content-type": "application/json"}
     reply = httpx.post(f"{serving.url}/embeddings", content=body, headers=headers, timeout=30)
     assert reply.status_code == 413
@@ -282,7 +282,7 @@ def test_a_fault_inside_is_a_500_that_says_nothing_of_the_text(monkeypatch):
     def broken(*_given, **_named):
         raise KeyError(MARK)
 
-    monkeypatch.setattr(endpoint, "answer", broken)
+    monkeypatch.setattr(responder, "answer", broken)
     served = []
     (reply,) = through_app(server.create_app(log=served.append), ("POST", "/v1/embeddings"))
     assert reply.status_code == 500
@@ -294,7 +294,7 @@ def test_a_fault_inside_is_a_500_that_says_nothing_of_the_text(monkeypatch):
 
 def test_a_request_at_work_does_not_hold_up_the_others(monkeypatch):
     """The first answer waits for the second, which could not come if the loop were held."""
-    second, answer = threading.Event(), endpoint.answer
+    second, answer = threading.Event(), responder.answer
 
     def waiting(method, path, *given, **named):
         if method == "POST":
@@ -303,7 +303,7 @@ def test_a_request_at_work_does_not_hold_up_the_others(monkeypatch):
             second.set()
         return answer(method, path, *given, **named)
 
-    monkeypatch.setattr(endpoint, "answer", waiting)
+    monkeypatch.setattr(responder, "answer", waiting)
     post, get = through_app(server.create_app(), ("POST", "/v1/embeddings"), ("GET", "/v1/models"))
     assert (post.status_code, get.status_code) == (415, 200)
 
@@ -357,18 +357,18 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch, missing):
 def test_the_description_says_the_limits_that_the_endpoint_keeps():
     schemas = server.described()["components"]["schemas"]
     fields = schemas["EmbeddingsRequest"]["properties"]
-    assert set(fields) == endpoint._FIELDS
+    assert set(fields) == responder._FIELDS
     assert fields["model"]["enum"] == [MODEL_ID]
-    assert fields["dimensions"]["maximum"] == endpoint.DIMENSIONS
+    assert fields["dimensions"]["maximum"] == responder.DIMENSIONS
     text, texts, ids, arrays = fields["input"]["oneOf"]
     assert text["minLength"] == texts["items"]["minLength"] == 1
-    assert texts["maxItems"] == arrays["maxItems"] == endpoint.MAX_ITEMS
-    assert ids["maxItems"] == arrays["items"]["maxItems"] == endpoint.MAX_ITEM_TOKENS
+    assert texts["maxItems"] == arrays["maxItems"] == responder.MAX_ITEMS
+    assert ids["maxItems"] == arrays["items"]["maxItems"] == responder.MAX_ITEM_TOKENS
     assert schemas["Token"]["maximum"] == tokens.VOCABULARY_SIZE - 1
-    assert str(endpoint.MAX_TOKENS) in fields["input"]["description"]
-    assert str(endpoint.MAX_ITEM_TOKENS) in fields["input"]["description"]
+    assert str(responder.MAX_TOKENS) in fields["input"]["description"]
+    assert str(responder.MAX_ITEM_TOKENS) in fields["input"]["description"]
     paths = set(server.described()["paths"])
-    assert paths == {*endpoint._SHAPES, endpoint.MODELS, endpoint.MODELS + "/{id}"}
+    assert paths == {*responder._SHAPES, responder.MODELS, responder.MODELS + "/{id}"}
 
 
 def test_the_description_is_published(serving):
@@ -433,5 +433,5 @@ def test_head_and_a_slash_at_the_end_are_answered():
         ("POST", "/v1/embeddings/", b'{"model": "static-minilm-256", "input": "hi"}'),
     ):
         assert (
-            endpoint.answer(method, path, {"content-type": "application/json"}, body).status == 200
+            responder.answer(method, path, {"content-type": "application/json"}, body).status == 200
         )

@@ -17,10 +17,10 @@ import numpy as np
 from tests.store.simulated import Crash, SimulatedFileSystem
 
 from tovec.store import log
+from tovec.store.content_keys import keys_of
 from tovec.store.durable import OutputFile
 from tovec.store.job import Entry, Job, finish_removal
-from tovec.store.keys import keys_of
-from tovec.store.parts import OutputDirectory
+from tovec.store.output_directory import OutputDirectory
 
 IDENTITY = {"model": "m", "dimensions": None}
 DIMENSIONS = 4

@@ -12,7 +12,7 @@ from tovec.errors import FileError, UsageError
 from tovec.store.collisions import check_collisions
 from tovec.store.durable import OutputFile
 from tovec.store.job import Job
-from tovec.store.parts import OutputDirectory
+from tovec.store.output_directory import OutputDirectory
 
 SPELLINGS = ("{}", "./{}", "sub/../{}", "linked/{}", "{}.link")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.store import crashing
 
-from tovec.store import durable, frames, job, log, parts, segment
+from tovec.store import durable, frames, job, log, output_directory, segment
 from tovec.store.frames import Kind
 
 STATES = 1500
@@ -136,7 +136,7 @@ def the_old_parts_are_renamed_away_first(monkeypatch: pytest.MonkeyPatch) -> Non
         self._fs.rename(str(self._temporary), str(self._path))
         return self._old if self._is_there(self._old) else None
 
-    monkeypatch.setattr(parts.OutputDirectory, "_take_name", take_name)
+    monkeypatch.setattr(output_directory.OutputDirectory, "_take_name", take_name)
 
 
 def old_parts_are_not_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,11 +144,11 @@ def old_parts_are_not_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
         if self._is_there(self._old):
             self._remove(self._old)
 
-    monkeypatch.setattr(parts.OutputDirectory, "_settle_old", settle)
+    monkeypatch.setattr(output_directory.OutputDirectory, "_settle_old", settle)
 
 
 def parts_go_before_their_new_name_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts.OutputDirectory, "_sync_names", lambda _: None)
+    monkeypatch.setattr(output_directory.OutputDirectory, "_sync_names", lambda _: None)
 
 
 def no_sync_of_a_job_directory_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,17 +162,17 @@ def no_sync_of_a_job_directory_that_is_there(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def no_sync_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts._Part, "sync", parts._Part.close)
+    monkeypatch.setattr(output_directory._Part, "sync", output_directory._Part.close)
 
 
 def no_sync_of_the_names_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = parts.sync_directory
+    real = output_directory.sync_directory
 
     def sync(path: Any, fs: Any) -> None:
         if not str(path).endswith(".tmp"):
             real(path, fs)
 
-    monkeypatch.setattr(parts, "sync_directory", sync)
+    monkeypatch.setattr(output_directory, "sync_directory", sync)
 
 
 MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [

@@ -10,9 +10,9 @@ import pytest
 from tovec.errors import FileError, JobError, LockedError
 from tovec.store import job as jobs
 from tovec.store import log as logs
+from tovec.store.content_keys import keys_of
 from tovec.store.filesystem import RealFileSystem
 from tovec.store.job import Entry, Job
-from tovec.store.keys import keys_of
 
 IDENTITY = {"model": "m", "dimensions": None}
 TEXTS = [f"text {i}" for i in range(40)]

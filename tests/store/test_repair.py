@@ -17,10 +17,10 @@ from tests.store.simulated import Crash, SimulatedFileSystem
 from tovec.errors import JobError
 from tovec.store import frames
 from tovec.store import log as logs
+from tovec.store.content_keys import keys_of
 from tovec.store.filesystem import REAL, FileSystem, RealFileSystem
 from tovec.store.frames import Kind
 from tovec.store.job import Entry, Job
-from tovec.store.keys import keys_of
 from tovec.store.repair import repair
 
 IDENTITY = {"model": "m"}

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from tools import generate, manpages, prose
 
-from tovec.api import providers
 from tovec.cli.commands import program
+from tovec.endpoint import providers
 from tovec.records import Limits
 from tovec.settings import Settings
 

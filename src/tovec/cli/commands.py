@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from tovec import __version__
-from tovec.cli import tree
-from tovec.cli.batch import batch
-from tovec.cli.completion import completion
-from tovec.cli.config import config
-from tovec.cli.embed import embed
+from tovec.cli import command_tree
+from tovec.cli.batch_command import batch
+from tovec.cli.completion_command import completion
+from tovec.cli.config_command import config
+from tovec.cli.embed_command import embed
 from tovec.cli.help import HelpingCommand, HelpingGroup
-from tovec.cli.models import models
+from tovec.cli.models_command import models
 from tovec.cli.options import Common, flattened
-from tovec.cli.serve import serve
-from tovec.cli.similarity import similarity
+from tovec.cli.serve_command import serve
+from tovec.cli.similarity_command import similarity
 from tovec.errors import Stopped
 
 
@@ -37,9 +37,9 @@ def build() -> typer.Typer:
     return app
 
 
-def program() -> tree.Command:
+def program() -> command_tree.Command:
     """Give the program and its commands as records, for what is made from them."""
-    return tree.read(typer.main.get_command(build()), "tovec")
+    return command_tree.read(typer.main.get_command(build()), "tovec")
 
 
 def tovec(

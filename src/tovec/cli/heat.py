@@ -6,11 +6,11 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from tovec.cli.results import fit
+from tovec.cli.tables import fit
 from tovec.cli.terminal import encodable, safe
 
 if TYPE_CHECKING:
-    from tovec.jobs.metrics import Scores
+    from tovec.search.metrics import Scores
 
 BAR = 24  # cells
 NAME = 24  # cells of a text's name, where there is room

@@ -16,7 +16,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from tovec.cli import tree
+from tovec.cli import command_tree
 from tovec.cli.hints import command_hint
 from tovec.cli.terminal import encodable, is_terminal
 from tovec.errors import UsageError
@@ -37,7 +37,7 @@ class HelpingCommand(TyperCommand):
 
     def get_help(self, ctx: Any) -> str:
         """Give the help that fits a screen."""
-        return brief(tree.read(self, ctx.command_path), _width())
+        return brief(command_tree.read(self, ctx.command_path), _width())
 
 
 class HelpingGroup(TyperGroup):
@@ -59,7 +59,7 @@ def _help_options() -> list[TyperOption]:
     def option(name: str, text: str, page: Any) -> TyperOption:
         def show(ctx: Any, _parameter: Any, wanted: bool) -> None:
             if wanted and not ctx.resilient_parsing:
-                lines = page(tree.read(ctx.command, ctx.command_path), _width())
+                lines = page(command_tree.read(ctx.command, ctx.command_path), _width())
                 sys.stdout.write(encodable(_emphasised(lines, ctx), sys.stdout) + "\n")
                 ctx.exit()
 
@@ -81,7 +81,7 @@ def _help_options() -> list[TyperOption]:
     ]
 
 
-def brief(command: tree.Command, width: int) -> str:
+def brief(command: command_tree.Command, width: int) -> str:
     """Give the help that fits a screen: what it does, examples, and the names of the options."""
     lines = [f"Usage: {command.usage}", "", *textwrap.wrap(command.summary, width), ""]
     lines += _examples(command)
@@ -94,7 +94,9 @@ def brief(command: tree.Command, width: int) -> str:
     return "\n".join([*lines, *named, "", more])
 
 
-def _listed(command: tree.Command, spell: Callable[[tree.Option], str], width: int) -> list[str]:
+def _listed(
+    command: command_tree.Command, spell: Callable[[command_tree.Option], str], width: int
+) -> list[str]:
     panels = [(panel, options) for panel, options in command.panels() if panel != HELP]
     room = max(len(panel) for panel, _ in panels) + 3
     lines = []
@@ -107,7 +109,7 @@ def _listed(command: tree.Command, spell: Callable[[tree.Option], str], width: i
     return lines
 
 
-def full(command: tree.Command, width: int) -> str:
+def full(command: command_tree.Command, width: int) -> str:
     """Give the help with a line or two for each option."""
     lines = [f"Usage: {command.usage}", ""]
     for paragraph in (command.summary, *command.prose):
@@ -130,12 +132,12 @@ def full(command: tree.Command, width: int) -> str:
     return "\n".join(lines[:-1])
 
 
-def _examples(command: tree.Command) -> list[str]:
+def _examples(command: command_tree.Command) -> list[str]:
     lines = [f"  {line}" for example in command.examples for line in example.splitlines()]
     return ["Examples:", *lines, ""] if lines else []
 
 
-def _commands(command: tree.Command, width: int) -> Iterator[str]:
+def _commands(command: command_tree.Command, width: int) -> Iterator[str]:
     names = [one.name.rpartition(" ")[2] for one in command.commands]
     room = max(map(len, names)) + 4
     for name, one in zip(names, command.commands, strict=True):
@@ -144,7 +146,7 @@ def _commands(command: tree.Command, width: int) -> Iterator[str]:
         yield f"  {name}".ljust(room) + textwrap.shorten(start, width - room, placeholder=" …")
 
 
-def _entry(lead: str, option: tree.Option, width: int) -> list[str]:
+def _entry(lead: str, option: command_tree.Option, width: int) -> list[str]:
     default = f" [default: {option.default}]" if option.default else ""
     text = textwrap.wrap(option.help + default, max(width - HELP_COLUMN, 20))
     first = f"  {lead}"

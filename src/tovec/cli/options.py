@@ -14,11 +14,11 @@ import typer
 from tovec import settings
 from tovec.cli.reporting import Reporter
 from tovec.errors import UsageError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.settings import Settings
 
 if TYPE_CHECKING:
-    from tovec.jobs.long import LongTexts
+    from tovec.pipeline.long_texts import LongTexts
 
 GENERAL = "General"
 ENDPOINT = "Endpoint"
@@ -600,7 +600,7 @@ def chosen(common: Common, endpoint: EndpointOptions) -> Settings:
 
 def long_texts(given: InputOptions) -> "LongTexts":
     """Give what is done with long texts."""
-    from tovec.jobs.long import POLICIES, LongTexts
+    from tovec.pipeline.long_texts import POLICIES, LongTexts
 
     policy = one_of("--long", given.long, POLICIES)
     return LongTexts(policy, given.chunk_tokens, given.overlap)

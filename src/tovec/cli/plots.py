@@ -19,9 +19,9 @@ from tovec.errors import FileError, UsageError
 from tovec.store.durable import OutputFile
 
 if TYPE_CHECKING:
-    from tovec.jobs.metrics import Scores
-    from tovec.jobs.searching import Picture
-    from tovec.jobs.similarity import Matrix, Similarity
+    from tovec.search.compare import Matrix, Similarity
+    from tovec.search.metrics import Scores
+    from tovec.search.scan import Picture
 
 LINES = 45  # labels that fit beside a map
 LABEL = 40  # characters of a text

@@ -8,7 +8,7 @@ from io import RawIOBase
 from typing import TYPE_CHECKING
 
 from tovec.errors import InputError, UsageError
-from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions, Writer
+from tovec.formats.protocols import ReadOptions, Sink, VectorMeta, WriteOptions, Writer
 
 if TYPE_CHECKING:
     from tovec.records import Block
@@ -123,9 +123,9 @@ def _reader(path: str, options: ReadOptions) -> Read:
 
             return lines.read
         case "text":
-            from tovec.formats import text
+            from tovec.formats import whole_files
 
-            return text.read
+            return whole_files.read
         case "jsonl":
             from tovec.formats import jsonl
 
@@ -147,9 +147,9 @@ def _reader(path: str, options: ReadOptions) -> Read:
 
             return arrow_ipc.read
         case "tokens":
-            from tovec.formats import tokens
+            from tovec.formats import token_arrays
 
-            return tokens.read
+            return token_arrays.read
     raise UsageError(
         f"--input-format does not know {name!r}", hint=f"one of: {', '.join(INPUT_FORMATS)}"
     )

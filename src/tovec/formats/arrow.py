@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tovec.errors import InputError
 from tovec.formats.fields import TextField, prefixes
-from tovec.formats.interface import Partition, ReadOptions
+from tovec.formats.protocols import Partition, ReadOptions
 from tovec.formats.rows import checked
 from tovec.records import Block, Problem
 

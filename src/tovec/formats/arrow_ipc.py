@@ -14,7 +14,7 @@ import pyarrow as pa
 from tovec.errors import InputError
 from tovec.formats import columnar
 from tovec.formats.compression import CHUNK
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.formats.recognition import binary_kind
 from tovec.formats.source import ChunkStream, chunks, shown
 from tovec.records import Block

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tovec.formats import arrow
 from tovec.formats.fields import TextField
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.records import Block, Problem
 
 Batches = Callable[[list[str] | None], Iterator[pa.RecordBatch]]

@@ -23,7 +23,7 @@ from tovec.formats.csv_types import Type, type_of
 from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.encoding import NAME_IT, as_utf8, decode, describe_errors, encode, has_errors
 from tovec.formats.fields import TextField
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tovec.errors import FileError, InputError
-from tovec.formats.interface import Partition
+from tovec.formats.protocols import Partition
 
 STDIN = "-"
 _NULL = "__HIVE_DEFAULT_PARTITION__"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from tovec.errors import InputError, UsageError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.formats.recognition import check_text
 
 NAME_IT = "name the encoding with --encoding, or use --encoding-errors replace"

@@ -9,7 +9,7 @@ from pathlib import Path
 from tovec.formats import format_of
 from tovec.formats.compression import compression_of
 from tovec.formats.directories import Listing
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 
 SAMPLE_BYTES = 4 << 20
 _BY_LINES = ("lines", "jsonl", "csv", "tsv", "tokens")

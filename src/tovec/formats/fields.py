@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tovec.errors import UsageError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.formats.rows import check_fields, check_names
 
 _PART = re.compile(r"\\(.?)|\{\{|\}\}|\{([^{}]*)\}|[{}]", re.DOTALL)

@@ -18,7 +18,7 @@ from tovec.errors import InputError
 from tovec.formats import cutting, jsonl
 from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.encoding import as_utf8
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.formats.source import chunks, shown
 from tovec.records import Block
 from tovec.wording import count_phrase

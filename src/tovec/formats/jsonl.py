@@ -15,13 +15,13 @@ import orjson
 
 from tovec.formats import cutting
 from tovec.formats.cutting import MAX_RECORD_BYTES
+from tovec.formats.embedding_column import EMBEDDING, as_stored
 from tovec.formats.encoding import as_utf8, decode, describe_errors, has_errors
 from tovec.formats.fields import TextField
-from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
 from tovec.formats.lines import BLOCK_ROWS, RAW_KEPT
+from tovec.formats.protocols import ReadOptions, Sink, VectorMeta, WriteOptions
 from tovec.formats.rows import JsonRows
 from tovec.formats.source import chunks, shown
-from tovec.formats.vectors import EMBEDDING, as_stored
 from tovec.records import Block, Problem, Rows
 
 if TYPE_CHECKING:

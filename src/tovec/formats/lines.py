@@ -13,7 +13,7 @@ from tovec.formats import cutting
 from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.encoding import as_utf8, decode, describe_errors, encode, find_codec
 from tovec.formats.fields import PlainText
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 from tovec.formats.recognition import check_lines
 from tovec.formats.rows import PlainRows, partition_fields
 from tovec.formats.source import chunks, shown

@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 
 from tovec.errors import UsageError
-from tovec.formats.interface import Sink, VectorMeta, WriteOptions
-from tovec.formats.vectors import as_stored, squares
+from tovec.formats.embedding_column import as_stored, squares
+from tovec.formats.protocols import Sink, VectorMeta, WriteOptions
 from tovec.records import as_text
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from tovec.errors import FileError, InputError, UsageError
 from tovec.formats import arrow, columnar
 from tovec.formats.compression import has_suffix
 from tovec.formats.directories import STDIN
-from tovec.formats.interface import ReadOptions, Sink, VectorMeta, WriteOptions
+from tovec.formats.embedding_column import EMBEDDING, as_stored
+from tovec.formats.protocols import ReadOptions, Sink, VectorMeta, WriteOptions
 from tovec.formats.recognition import binary_kind
 from tovec.formats.source import open_source, shown
-from tovec.formats.vectors import EMBEDDING, as_stored
 from tovec.records import Block, Rows
 
 GROUP_BYTES = 16 << 20

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from tovec.errors import InputError, UsageError
-from tovec.formats.interface import ReadOptions
+from tovec.formats.protocols import ReadOptions
 
 SAMPLE_BYTES = 64 << 10
 MAX_RECORDS = 50  # looked at to recognise CSV

@@ -18,7 +18,7 @@ from tovec.errors import InputError, UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tovec.formats.interface import ReadOptions
+    from tovec.formats.protocols import ReadOptions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

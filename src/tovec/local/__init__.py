@@ -1,1 +1,1 @@
-"""The embedded model and its endpoint, speaking the wire format of `api`."""
+"""The embedded model and its endpoint, speaking the wire format of `endpoint`."""

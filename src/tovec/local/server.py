@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tovec import __version__
-from tovec.api.interface import Reply
+from tovec.endpoint.transport import Reply
 from tovec.errors import UsageError
-from tovec.local import endpoint
+from tovec.local import responder
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -135,7 +135,7 @@ def create_app(
 
     @asynccontextmanager
     async def loaded(_app: Starlette) -> AsyncIterator[None]:
-        endpoint.warm()
+        responder.warm()
         yield
 
     routes = [Route("/openapi.json", describe), Route("/{path:path}", Every())]
@@ -165,17 +165,17 @@ async def _answered(request: Request, key: str | None) -> tuple[Reply, str]:
     headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in request.scope["headers"]}
     try:
         body = await _body(request)
-        call = partial(endpoint.answer, request.method, path, headers, body, key=key)
+        call = partial(responder.answer, request.method, path, headers, body, key=key)
         return await run_in_threadpool(call), ""
-    except endpoint.Refused as refused:
-        return endpoint.refusal(path, refused), ""
+    except responder.Refused as refused:
+        return responder.refusal(path, refused), ""
     except ClientDisconnect:
-        gone = endpoint.Refused(400, "The body was cut short.")
-        return endpoint.refusal(path, gone), "ClientDisconnect"
+        gone = responder.Refused(400, "The body was cut short.")
+        return responder.refusal(path, gone), "ClientDisconnect"
     except Exception as error:  # noqa: BLE001 - its words may hold the request's text: never shown
         message = "The server had an error while it answered this request."
-        broken = endpoint.Refused(500, message, kind="internal_server_error")
-        return endpoint.refusal(path, broken), type(error).__name__
+        broken = responder.Refused(500, message, kind="internal_server_error")
+        return responder.refusal(path, broken), type(error).__name__
 
 
 async def _body(request: Request) -> bytes:
@@ -184,8 +184,8 @@ async def _body(request: Request) -> bytes:
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > endpoint.MAX_BODY:
-            raise endpoint.too_large()
+        if size > responder.MAX_BODY:
+            raise responder.too_large()
         parts.append(part)
     return b"".join(parts)
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tovec.store.keys import KEY_BYTES, Keys
+from tovec.store.content_keys import KEY_BYTES, Keys
 
 FORMAT = 1
 MAGIC = b"TVLF"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tovec.store.keys import Keys
+from tovec.store.content_keys import Keys
 
 CHUNK = 1 << 16  # rows
 FULLEST = 0.75  # of the table

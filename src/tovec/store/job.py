@@ -26,11 +26,11 @@ import orjson
 from numpy.typing import NDArray
 
 from tovec.errors import FileError, JobError, LockedError
+from tovec.store.content_keys import Keys, identity_digest
 from tovec.store.durable import fail, own_directory, replace_file, sync_directory
 from tovec.store.filesystem import REAL, FileSystem
 from tovec.store.frames import FORMAT, Frame, Head, Kind
 from tovec.store.index import ASKED, REFUSED, WAITING, Index, Ordinals
-from tovec.store.keys import Keys, identity_digest
 from tovec.store.log import Log, segments
 from tovec.store.repair import Damage, free_name
 from tovec.store.repair import repair as repair_log

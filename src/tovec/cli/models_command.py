@@ -1,0 +1,175 @@
+"""The command `tovec models`."""
+
+import os
+import shutil
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from tovec.cli.options import Common, EndpointOptions, chosen, one_of
+from tovec.cli.reporting import Reporter
+from tovec.cli.terminal import encodable, is_terminal, safe
+from tovec.errors import UsageError
+
+LISTING = "Listing"
+LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
+MIN_CUT_WIDTH = 6  # characters that a column keeps when it is cut
+KEPT = ("provider", "key", "id")  # columns that are never cut: their names are there to be copied
+DROPPED = ("address",)  # columns that a narrow terminal does without
+
+
+CHOOSING = ("--provider",)
+ASKING = ("--base-url", "--url", "--timeout", "--max-retries", "--give-up-after")
+
+
+def models(
+    reporter: Reporter,
+    common: Common,
+    endpoint: EndpointOptions,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Show one model.", show_default=False),
+    ] = None,
+    providers: Annotated[
+        bool,
+        typer.Option(
+            "--providers",
+            help="List providers, their key variable and whether it is set.",
+            rich_help_panel=LISTING,
+        ),
+    ] = False,
+    remote: Annotated[
+        bool,
+        typer.Option(
+            "--remote",
+            help="Ask the endpoint for its list; served says whether it has a model.",
+            rich_help_panel=LISTING,
+        ),
+    ] = False,
+    format: Annotated[  # noqa: A002 - the option's name
+        str,
+        typer.Option(
+            "--format", metavar="table|json|tsv", help="How to show it.", rich_help_panel=LISTING
+        ),
+    ] = "table",
+) -> None:
+    """List models with their dimensions, limits and prices, or the providers that serve them.
+
+    tovec models
+
+    tovec models text-embedding-3-small --format json
+
+    tovec models --remote -p aivene
+    """
+    from tovec import listing
+
+    one_of("--format", format, ("table", "json", "tsv"))
+    _check_options(endpoint, name, providers=providers, remote=remote)
+    settings = chosen(common, endpoint)
+    if providers:
+        rows = listing.providers(settings, os.environ)
+    else:
+        rows = listing.models(settings, os.environ, remote, reporter.event, reporter.hide)
+        if name is not None:
+            rows = [_one(rows, name)]
+    show(rows, format)
+
+
+def _check_options(
+    endpoint: EndpointOptions, name: str | None, *, providers: bool, remote: bool
+) -> None:
+    """Raise UsageError for an option that cannot change the list."""
+    given = [f"--{one.replace('_', '-')}" for one, value in endpoint._asdict().items() if value]
+    if providers:
+        others = [*given, *(["--remote"] if remote else []), *([name] if name else [])]
+        if others:
+            raise UsageError(f"--providers lists them all: {others[0]} does not act on it")
+        return
+    for option in given:
+        if option not in (*CHOOSING, *ASKING):
+            hint = "`tovec models ID` shows one model" if option == "--model" else ""
+            raise UsageError(f"{option} does not act on a list of models", hint=hint)
+        if option in ASKING and not remote:
+            raise UsageError(f"{option} is for asking the endpoint", hint="add --remote")
+
+
+def _one(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    import difflib
+
+    found = {row["id"]: row for row in rows}
+    if name in found:
+        return found[name]
+    near = difflib.get_close_matches(name, found, n=1)
+    raise UsageError(
+        f"there is no known model {name!r}",
+        hint=f"did you mean {near[0]}?" if near else "--remote asks the endpoint for its list",
+    )
+
+
+def show(rows: list[dict[str, Any]], form: str) -> None:
+    """Write rows to stdout as a table, a JSON array or tab-separated lines with a header."""
+    if form == "json":
+        import json
+
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    columns = list(rows[0]) if rows else []
+    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+    if form == "tsv":
+        lines = ["\t".join(line) for line in (columns, *cells)]
+    else:
+        lines = _aligned(columns, cells)
+    for line in lines:
+        sys.stdout.write(encodable(line, sys.stdout) + "\n")
+
+
+def _aligned(columns: list[str], cells: list[list[str]]) -> list[str]:
+    """Return lines with the cells in columns.
+
+    On a terminal that is too narrow, columns that it can do without are left out, and then the
+    widest are cut until a line fits; those whose names are there to be copied never are.
+    """
+    room = shutil.get_terminal_size().columns if is_terminal() else None
+    widths = _widths(columns, cells)
+    shown = [
+        i for i, name in enumerate(columns)
+        if room is None or name not in DROPPED or _total(widths) <= room
+    ]  # fmt: skip
+    columns = [columns[i] for i in shown]
+    cells = [[line[i] for i in shown] for line in cells]
+    widths = _widths(columns, cells)
+    flexible = [i for i, name in enumerate(columns) if i and name not in KEPT]
+    while room is not None and flexible and _total(widths) > room:
+        widest = max(flexible, key=lambda i: widths[i])
+        if widths[widest] <= MIN_CUT_WIDTH:
+            break
+        widths[widest] -= 1
+    head = [LABELS.get(name, name) for name in columns]
+    return ["  ".join(map(_padded, line, widths)).rstrip() for line in (head, *cells)]
+
+
+def _widths(columns: list[str], cells: list[list[str]]) -> list[int]:
+    head = [LABELS.get(name, name) for name in columns]
+    return [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+
+
+def _total(widths: list[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:,.10g}"
+        case list():
+            return safe(",".join(map(str, value)), 80)
+    return safe(str(value), 200)

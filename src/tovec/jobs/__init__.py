@@ -1,1 +1,0 @@
-"""How work flows: streaming, resumable batches, similarity scans."""

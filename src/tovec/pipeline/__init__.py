@@ -1,0 +1,1 @@
+"""Rows to requests to embedded rows, in input order."""

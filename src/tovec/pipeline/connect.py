@@ -1,0 +1,129 @@
+"""From settings to a client: provider, model, key, limits, and what carries the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tovec import __version__
+from tovec.endpoint import address as endpoints
+from tovec.endpoint import credentials, models, providers
+from tovec.endpoint.client import Client
+from tovec.endpoint.governor import DEFAULT_CONCURRENCY, Governor
+from tovec.endpoint.transport import Transport
+from tovec.errors import UsageError
+from tovec.events import Observer, ignore
+from tovec.formats.protocols import VectorMeta
+from tovec.settings import Settings
+
+CL100K = "cl100k_base"
+
+Hide = Callable[[Callable[[str], str]], None]
+
+
+class Connection(NamedTuple):
+    """A client, and what is known of the model that it asks."""
+
+    client: Client
+    model: models.Model
+    provider: providers.Provider
+    concurrency: int
+    has_key: bool
+
+    @property
+    def count_text(self) -> Callable[[str], int] | None:
+        """Return what counts a text's tokens exactly; None where the tokenizer is not known."""
+        if self.model.tokenizer != CL100K:
+            return None
+        from tovec.text import tokens
+
+        return tokens.count
+
+    @property
+    def count_texts(self) -> Callable[[list[str]], list[int]] | None:
+        """Return what counts many texts' tokens exactly; None where the tokenizer is not known."""
+        if self.model.tokenizer != CL100K:
+            return None
+        from tovec.text import tokens
+
+        return tokens.count_batch
+
+    def meta(self, dtype: str) -> VectorMeta:
+        """Return what an output says of its vectors."""
+        return VectorMeta(
+            model=self.client.endpoint.model,
+            provider=self.provider.name,
+            dimensions=self.dimensions,
+            dtype=dtype,
+            tool=f"tovec {__version__}",
+        )
+
+    @property
+    def dimensions(self) -> int | None:
+        """Return the dimensions that vectors will have, as far as that is known beforehand."""
+        return self.client.dimensions or self.client.endpoint.dimensions or self.model.dimensions
+
+
+def connect(
+    settings: Settings,
+    environ: Mapping[str, str],
+    observer: Observer = ignore,
+    hide: Hide = lambda _blot: None,
+    around: Callable[[Transport], Transport] = lambda transport: transport,
+    *,
+    will_ask: bool = True,
+) -> Connection:
+    """Return the connection that the settings describe; nothing is sent yet.
+
+    `hide` is told how to blot the key out, before anything can fail with the key at hand;
+    `around` may put another transport around the one that carries the calls. Without `will_ask`
+    no key is looked for.
+    Raises UsageError and PersonError for what cannot work.
+    """
+    address = settings.base_url or settings.url
+    table = providers.load(settings.providers)
+    if settings.model == "local" and settings.provider is None and address is None:
+        raise UsageError("local is a provider, not a model", hint="-p local is the model inside")
+    provider = providers.choose(settings.provider, address, environ, table)
+    endpoint = endpoints.resolve(provider, settings)
+    source = credentials.key_source(provider, endpoint.url, environ)
+    endpoint = endpoint._replace(key_advice=source.advice)
+    key = credentials.find_key(provider, endpoint.url, environ, table) if will_ask else None
+    if key is not None:
+        hide(key.blot)
+    endpoints.refuse_plain_http(endpoint.url, has_key=key is not None)
+    model = models.find(endpoint.model, provider.name)
+    known = [n for n in (provider.limits.item_tokens, model.item_tokens) if n is not None]
+    if known:
+        limits = provider.limits._replace(item_tokens=min(known))
+        endpoint = endpoint._replace(provider=provider._replace(limits=limits))
+    concurrency = settings.concurrency or DEFAULT_CONCURRENCY
+    client = Client(
+        endpoint,
+        around(_transport(endpoint, concurrency)),
+        Governor(
+            concurrency=concurrency,
+            rpm=settings.rpm,
+            tpm=settings.tpm,
+            give_up_after=settings.give_up_after,
+        ),
+        key,
+        observer=observer,
+        timeout=settings.timeout,
+        max_retries=settings.max_retries,
+        matryoshka=bool(model.matryoshka),
+        known_dimensions=model.dimensions if provider.name in model.providers else None,
+        dimensions_are_sure=address is None
+        and "base_url" not in settings.providers.get(provider.name, {}),
+    )
+    return Connection(client, model, provider, concurrency, key is not None)
+
+
+def _transport(endpoint: endpoints.Endpoint, concurrency: int) -> Transport:
+    if endpoint.provider.in_process:
+        from tovec.local.in_process import LocalTransport
+
+        return LocalTransport()
+    from tovec.endpoint.http_transport import HttpxTransport
+
+    return HttpxTransport(endpoint.url, concurrency=concurrency)

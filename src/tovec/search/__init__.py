@@ -1,0 +1,1 @@
+"""`tovec similarity`: vectors compared, ranked, and seen as neighbours, outliers and clusters."""

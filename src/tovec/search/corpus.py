@@ -1,0 +1,182 @@
+"""What is searched: stored vectors as they are, or texts that are embedded first.
+
+Vectors of two models are never compared: a file that says which model made it decides what its
+queries are embedded with, and one that does not say needs the model to be named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tovec import formats
+from tovec.endpoint import models, providers
+from tovec.errors import PersonError, UsageError
+from tovec.formats.protocols import ReadOptions
+from tovec.formats.rows import PlainRows
+from tovec.pipeline.reorder import Finished
+from tovec.records import Block, Rows
+from tovec.search.embedding import Source
+from tovec.search.vector_files.stored import Gathered, Stored, Vectors
+from tovec.settings import Settings
+
+FLAGS = ("model", "provider", "base_url", "url")
+FOUND = 4096  # rows' fields looked through at once
+
+
+def texts(path: str, read: ReadOptions) -> tuple[Source, Gathered]:
+    """Return a file of texts as a source to embed, and where its vectors gather."""
+    gathered = Gathered("standard input" if path == "-" else path)
+
+    def take(_block: Block, finished: Finished) -> None:
+        fields = [orjson.dumps(one) for one in plain_fields(finished.rows)]
+        gathered.add(finished.vectors, fields, finished.rows.index)
+
+    return Source(formats.read((path,), read), take, strict=False), gathered
+
+
+def plain_fields(rows: Rows) -> list[dict[str, Any]]:
+    """Return the rows' fields; a plain line's number is told as the row's."""
+    if isinstance(rows, PlainRows):
+        return [{rows.name: value} for value in rows.values]
+    return [orjson.loads(row) for row in rows.json()]
+
+
+def settings_for(stored: Stored, settings: Settings) -> Settings:
+    """Return the settings with which queries of stored vectors are embedded.
+
+    Raises UsageError where the command line names another model than the file, or other
+    dimensions, or nobody names one.
+    """
+    flags = {name for name in (*FLAGS, "dimensions") if _typed(settings, name)}
+    if stored.model is None and not flags & set(FLAGS):
+        raise UsageError(
+            "the file does not say which model made its vectors",
+            where=stored.source,
+            hint="name it: -p NAME or --base-url URL, and -m ID",
+        )
+    if stored.model is not None:
+        if "model" in flags and settings.model != stored.model:
+            raise UsageError(
+                f"the vectors were made by {stored.model}, not by {settings.model}",
+                where=stored.source,
+                hint="leave -m out: the query is embedded with the file's model",
+            )
+        settings = settings._replace(model=stored.model)
+        known = providers.load(settings.providers)
+        if not flags & {"provider", "base_url", "url"} and stored.provider in known:
+            settings = settings._replace(provider=stored.provider)
+            if known[stored.provider or ""].base_url or known[stored.provider or ""].in_process:
+                settings = settings._replace(base_url=None, url=None)
+    if "dimensions" in flags and settings.dimensions != stored.dimensions:
+        raise UsageError(
+            f"the vectors have {stored.dimensions} dimensions, not {settings.dimensions}",
+            where=stored.source,
+            hint="leave -d out: the query gets as many as the file has",
+        )
+    native = models.find(settings.model).dimensions if settings.model else None
+    asked = None if native == stored.dimensions else stored.dimensions
+    if native is None and "dimensions" not in flags:
+        asked = None  # nothing is known of the model: it most likely gives what it gave then
+    return settings._replace(dimensions=asked)
+
+
+def _typed(settings: Settings, name: str) -> bool:
+    return str(settings.origins.get(name, "")).startswith("--")
+
+
+def check_model(stored: Stored, model: str) -> None:
+    """Raise UsageError when the model that will be asked is not the file's."""
+    if stored.model is not None and model != stored.model:
+        raise UsageError(
+            f"the vectors were made by {stored.model}, the query would be by {model}",
+            where=stored.source,
+        )
+
+
+def check_dimensions(stored: Stored, queries: Vectors, model: str) -> None:
+    """Raise PersonError when queries have other dimensions than what they are to search."""
+    if stored.rows and queries.shape[1] != stored.dimensions:
+        raise PersonError(
+            f"{model} gives {queries.shape[1]} dimensions, the stored vectors have "
+            f"{stored.dimensions}: they cannot be compared",
+            where=stored.source,
+            hint=f"-d {stored.dimensions} asks for as many, if the same model made both",
+        )
+
+
+def find(stored: Stored, ids: Sequence[str], field: str | None) -> list[int]:
+    """Return the rows named by `ids`: by the field, else by the rows' `id`, else by number.
+
+    Raises UsageError for an id that no row has, or more than one.
+    """
+    places: dict[str, list[int]] = {one: [] for one in dict.fromkeys(ids)}
+    for first, fields in all_fields(stored):
+        name = field or "id"
+        if first == 0 and field is None and name not in (fields[0] if fields else {}):
+            return [_numbered(stored, one) for one in ids]
+        for row, one in enumerate(fields, first):
+            value = one.get(name)
+            if str(value) in places:
+                places[str(value)].append(row)
+    for wanted, rows in places.items():
+        if len(rows) != 1:
+            what = "no row has" if not rows else f"{len(rows)} rows have"
+            raise UsageError(
+                f"{what} the {field or 'id'} {wanted!r}",
+                where=stored.source,
+                hint="--id-field NAME says which field names a row",
+            )
+    return [places[one][0] for one in ids]
+
+
+def _numbered(stored: Stored, name: str) -> int:
+    if name.isdecimal():
+        low, high = 0, stored.rows - 1  # numbers rise, so the row is found by halves
+        while low <= high:
+            middle = (low + high) // 2
+            number = stored.number(middle)
+            if number == int(name):
+                return middle
+            low, high = (middle + 1, high) if number < int(name) else (low, middle - 1)
+    raise UsageError(
+        f"there is no row {name!r}",
+        where=stored.source,
+        hint="rows are numbered from 0; --id-field NAME says which field names a row",
+    )
+
+
+def all_fields(stored: Stored) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yield all rows' fields, some thousand at a time, with the first row's place."""
+    for start in range(0, stored.rows, FOUND):
+        yield start, stored.fields(range(start, min(start + FOUND, stored.rows)))
+
+
+def take(stored: Stored, rows: Sequence[int]) -> Vectors:
+    """Return some rows' vectors, in the order asked for."""
+    found = np.zeros((len(rows), stored.dimensions), np.float32)
+    wanted = np.asarray(rows, np.int64)
+    for span in stored.spans:
+        for first, block in stored.blocks(span):
+            here = np.flatnonzero((wanted >= first) & (wanted < first + len(block)))
+            found[here] = block[wanted[here] - first]
+    return found
+
+
+def named(
+    ours: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    columns: Sequence[str] | None,
+    prefix: str = "row_",
+    always: bool = False,
+) -> dict[str, Any]:
+    """Return a result's values and, after them, the row's: renamed where both have a name."""
+    if columns is not None:
+        fields = {name: fields.get(name) for name in columns}
+    row = dict(ours)
+    for name, value in fields.items():
+        row[prefix + name if always or name in ours else name] = value
+    return row

@@ -1,0 +1,1 @@
+"""Files of vectors read back, in blocks, whoever wrote them."""
