@@ -140,7 +140,7 @@ def test_the_example_answer_of_004_is_parsed_as_a_real_answer_is():
 
 E2E = "test_seeds.py::test_each_provider_works_end_to_end_as_its_document_says"
 DIMENSIONS = "test_seeds.py::test_dimensions_are_asked_for_by_the_documented_name"
-ENDPOINT = "local/test_endpoint.py"
+ENDPOINT = "local/test_responder.py"
 STATEMENTS = {
     "000 AI/ML API: POST https://api.aimlapi.com/v1/embeddings with a bearer key": E2E,
     "000 answer: object list, data[].index and embedding, model, usage": E2E,
