@@ -23,7 +23,7 @@ import httpx
 from tovec.endpoint.address import shown
 from tovec.endpoint.direct_http import DirectTransport, SpeaksTLS
 from tovec.endpoint.proxies import Proxy, proxy_for
-from tovec.endpoint.refusal import TransportFailure
+from tovec.endpoint.refusal import FailureKind, TransportFailure
 from tovec.endpoint.transport import Call, Phase, Progress, Reply
 from tovec.endpoint.trust import HINT, trusted
 from tovec.errors import PersonError
@@ -160,7 +160,7 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-_TOO_LATE = {  # kind, cause, and what did not come
+_TOO_LATE: dict[Phase, tuple[FailureKind, str, str]] = {  # kind, cause, and what did not come
     Phase.CONNECTING: ("not_sent", "connect", "connection"),
     Phase.SENDING: ("not_sent", "timeout", "whole request could be sent"),
     Phase.WAITING: ("ambiguous", "timeout", "whole answer"),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
@@ -23,16 +23,19 @@ from tovec.endpoint.transport import Reply
 
 SNIPPET = 512  # characters of a server's words that are passed on
 
+FailureKind = Literal["not_sent", "stale", "ambiguous", "foreign", "fatal"]
+"""How far a call came that brought no answer.
+
+"not_sent" (surely unpaid), "stale" (an idle connection had been closed: try a new one),
+"ambiguous" (may have been worked on and billed), "foreign" (an answer that no endpoint gives:
+beyond its cap, or in an encoding nobody asked for), "fatal" (a retry cannot help).
+"""
+
 
 class TransportFailure(Exception):  # noqa: N818 - it is not an error of the program
-    """No answer came. `cause` is a fixed short word, `detail` for a user, `hint` the next step.
+    """No answer came. `cause` is a fixed short word, `detail` for a user, `hint` the next step."""
 
-    kind: "not_sent" (surely unpaid), "stale" (an idle connection had been closed: try a new one),
-    "ambiguous" (may have been worked on and billed), "foreign" (an answer that no endpoint gives:
-    beyond its cap, or in an encoding nobody asked for), "fatal" (trying again cannot help).
-    """
-
-    def __init__(self, kind: str, cause: str, detail: str, hint: str = "") -> None:
+    def __init__(self, kind: FailureKind, cause: str, detail: str, hint: str = "") -> None:
         super().__init__(detail)
         self.kind = kind
         self.cause = cause
