@@ -72,10 +72,7 @@ PROVIDER = {
     "base64": "Whether `encoding_format=base64` is understood; unset, it is tried.",
     "encoding_field": 'What the endpoint calls `encoding_format`; "" where it must not be sent.',
     "dimensions_field": 'What the endpoint calls `dimensions`; "" where it cannot be asked for.',
-    "token_inputs": "Whether arrays of token ids are understood as inputs.",
     "query": "What is added to the address after a question mark, as a table of strings.",
-    "error_shape": "How errors are written: `openai`, `aivene`, `fastapi` or `flat`; unset, found "
-    "out.",
     "docs": "The page a user would read.",
     "source": "Where these facts were seen.",
     "verified": "Whether somebody has checked them.",

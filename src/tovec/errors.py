@@ -8,7 +8,6 @@
     ├── FileError         7   local disk or file
     ├── JobError          8   the job directory belongs to another job or is damaged
     └── LockedError       9   another run holds the job
-    RefusedInput              one input that the endpoint refuses: the row's error, not the job's
 
 An error is worded for a user where its cause is known: what happened, where, what to do next.
 `cli.app` turns it into at most three lines and the exit code, in one place.
@@ -73,12 +72,6 @@ class LockedError(TovecError):
     """Another run holds the job or the output."""
 
     exit_code = 9
-
-
-class RefusedInput(TovecError):  # noqa: N818 - it describes an input, and reads as such in a row
-    """One input that the endpoint refuses whatever surrounds it; the job goes on without it."""
-
-    exit_code = 6
 
 
 class Stopped(KeyboardInterrupt):

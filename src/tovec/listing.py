@@ -23,6 +23,10 @@ def providers(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, 
             "model": one.default_model,
             "address": None if one.in_process or one.base_url is None else shown(one.base_url),
             "verified": one.verified,
+            "unverified": list(one.unverified),
+            "docs": one.docs,
+            "source": one.source,
+            "note": one.note,
         }
         for one in provider_table.load(settings.providers).values()
     ]
@@ -58,6 +62,8 @@ def _row(model: model_table.Model) -> dict[str, Any]:
         "mteb": model.mteb,
         "matryoshka": model.matryoshka,
         "providers": list(model.providers),
+        "verified": model.verified,
+        "source": model.source,
     }
 
 

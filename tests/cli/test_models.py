@@ -40,6 +40,16 @@ def test_providers_say_whether_their_key_is_set_and_never_its_value(tovec):
     assert b"sk-canary" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("form", ["json", "tsv"])
+def test_programs_get_where_a_providers_facts_are_from(form, capsys):
+    """A table for people has no room for them."""
+    assert run(["models", "--providers", "--format", form], Reporter()) == 0
+    said = capsys.readouterr().out
+    assert all(fact in said for fact in ("https://docs.nugen.in", "usage has only total_tokens"))
+    assert run(["models", "--providers"], Reporter()) == 0
+    assert "https://docs.nugen.in" not in capsys.readouterr().out
+
+
 def test_remote_adds_the_endpoints_own_models(tovec):
     with Loopback(model="served-here") as server:
         done = tovec("models", "--remote", "--base-url", server.base_url, "--format", "json")

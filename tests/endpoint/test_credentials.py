@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tovec.endpoint import credentials
-from tovec.endpoint.credentials import Secret, redact
+from tovec.endpoint.credentials import Secret
 from tovec.endpoint.providers import Provider
 from tovec.errors import PersonError
 
@@ -55,7 +55,7 @@ def test_a_text_is_redacted_in_every_form_that_a_key_takes() -> None:
         base64.b64encode(key.encode()).decode(),
     ]
     for form in forms:
-        assert redact(f"<{form}>", [Secret(key)]) == "<***>"
+        assert Secret(key).blot(f"<{form}>") == "<***>"
 
 
 def test_the_environment_comes_first_and_a_trailing_newline_is_no_part_of_a_key() -> None:

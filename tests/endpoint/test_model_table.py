@@ -68,12 +68,10 @@ def test_a_row_is_well_formed_and_says_where_it_is_from(model):
     assert model.source
     assert model.providers
     assert set(model.providers) <= providers.load().keys()
-    for count in (model.dimensions, model.item_tokens, model.min_dimensions, model.max_dimensions):
+    for count in (model.dimensions, model.item_tokens):
         assert count is None or (type(count) is int and count > 0)
     assert model.tokenizer in (None, "cl100k_base")
     assert model.price is None or 0 <= model.price < 10
     assert model.mteb is None or 0 < model.mteb < 100
     assert model.matryoshka in (None, True, False)
-    top = model.max_dimensions or model.dimensions or 0
-    assert (model.min_dimensions or 0) <= top
     assert not (model.verified and model.price), "a price from elsewhere is never verified"

@@ -58,22 +58,21 @@ def test_the_documented_providers_are_complete(name, url, key_env, model):
     assert (provider.key_header, provider.key_prefix) == ("Authorization", "Bearer ")
     assert provider.limits == Limits(2048, 300_000, 8192, None)
     assert provider.dimensions_field == "dimensions"
-    assert provider.error_shape in ("openai", "aivene", "fastapi")
     assert provider.docs.startswith("https://")
     assert provider.verified
 
 
-def test_aivene_takes_base64_and_token_arrays_and_lists_its_models():
-    """seed 002: encoding_format float or base64; arrays of token-id arrays; GET /v1/models."""
+def test_aivene_takes_base64_and_lists_its_models():
+    """seed 002: encoding_format float or base64; GET /v1/models."""
     aivene = resolve(TABLE["aivene"], Settings())
-    assert aivene.provider.base64 is aivene.provider.token_inputs is True
+    assert aivene.provider.base64 is True
     assert aivene.models_url == "https://api.aivene.com/v1/models"
 
 
 def test_nugens_undocumented_fields_are_not_sent_and_its_guessed_key_is_marked():
     """seed 003 has model, input (string or strings) and dimensions, and names no key variable."""
     nugen = TABLE["nugen"]
-    assert (nugen.encoding_field, nugen.token_inputs, nugen.models_path) == (None, False, None)
+    assert (nugen.encoding_field, nugen.models_path) == (None, None)
     assert "key_env" in nugen.unverified
 
 

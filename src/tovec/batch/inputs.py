@@ -87,7 +87,7 @@ class Inputs:
             raise changed(", ".join(self._named))
 
 
-class InputChanged(InputError):  # noqa: N818 - as RefusedInput
+class InputChanged(InputError):  # noqa: N818 - it says what happened
     """The store lacks the vector of a row, or a file is not what it was when the run began."""
 
 

@@ -17,6 +17,8 @@ LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": 
 MIN_CUT_WIDTH = 6  # characters that a column keeps when it is cut
 KEPT = ("provider", "key", "id")  # columns that are never cut: their names are there to be copied
 DROPPED = ("address",)  # columns that a narrow terminal does without
+# Columns for programs, which a table has no room for.
+DETAILS = ("unverified", "docs", "source", "note")
 
 
 CHOOSING = ("--provider",)
@@ -115,11 +117,10 @@ def show(rows: list[dict[str, Any]], form: str) -> None:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     columns = list(rows[0]) if rows else []
+    if form == "table":
+        columns = [name for name in columns if name not in DETAILS]
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
-    if form == "tsv":
-        lines = ["\t".join(line) for line in (columns, *cells)]
-    else:
-        lines = _aligned(columns, cells)
+    lines = _aligned(columns, cells) if form == "table" else map("\t".join, (columns, *cells))
     for line in lines:
         sys.stdout.write(encodable(line, sys.stdout) + "\n")
 

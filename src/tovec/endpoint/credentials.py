@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -167,13 +167,6 @@ def _home(provider: Provider) -> str:
         with contextlib.suppress(ValueError):  # of one that is not well formed nothing is said
             hosts.insert(0, str(origin(provider.base_url)))
     return " or ".join(hosts) or "its own address (it has none)"
-
-
-def redact(text: str, secrets: Iterable[Secret]) -> str:
-    """Return the text with every one of the keys taken out."""
-    for secret in secrets:
-        text = secret.blot(text)
-    return text
 
 
 def _checked(text: str, origin: str) -> Secret:

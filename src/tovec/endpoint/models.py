@@ -22,8 +22,6 @@ class Model(NamedTuple):
     matryoshka: bool | None = None  # whether vectors may be cut and normalised again
     source: str = ""
     verified: bool = False
-    min_dimensions: int | None = None
-    max_dimensions: int | None = None  # None: `dimensions`
 
     @property
     def pages_per_dollar(self) -> float | None:

@@ -40,13 +40,11 @@ class Provider(NamedTuple):
     base64: bool | None = None  # whether encoding_format=base64 is understood
     encoding_field: str | None = "encoding_format"  # None: the field is never sent
     dimensions_field: str | None = "dimensions"  # None: dimensions cannot be asked for
-    token_inputs: bool | None = None  # whether arrays of token ids are understood
     query: Mapping[str, str] = MappingProxyType({})  # Azure's api-version
     in_process: bool = False  # the embedded model
     docs: str = ""
     verified: bool = False
     by_key: bool = True  # whether its key in the environment is reason enough to choose it
-    error_shape: str | None = None  # "openai", "aivene" (no code), "fastapi" (detail), "flat"
     source: str = ""
     unverified: tuple[str, ...] = ()  # fields of this row that were seen in no source
     note: str = ""  # a habit that a user should know
@@ -54,10 +52,10 @@ class Provider(NamedTuple):
 
 _OPTIONAL = {  # strings that "" takes away
     *("base_url", "models_path", "key_env", "key_file", "default_model"),
-    *("encoding_field", "dimensions_field", "error_shape"),
+    *("encoding_field", "dimensions_field"),
 }
 _STRINGS = {"path", "key_header", "key_prefix", "docs", "source", "note", *_OPTIONAL}
-_FLAGS = {"key_required", "base64", "token_inputs", "verified", "by_key"}
+_FLAGS = {"key_required", "base64", "verified", "by_key"}
 _LISTS = {"key_command", "key_hosts", "unverified"}
 _KNOWN = _STRINGS | _FLAGS | _LISTS | {"limits", "query"}
 _LIMITS = set(Limits._fields)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tovec.errors import InputError
 
 EMBEDDING = "embedding"
-DTYPES = ("float32", "float16")
 
 
 def squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
