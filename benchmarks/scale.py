@@ -27,8 +27,8 @@ GROWTH = 1.1
 
 READ_AND_WRITE = """
 import sys
-from tovec.__main__ import _Without
-sys.meta_path.insert(0, _Without)
+from tovec.startup import prepare_interpreter
+prepare_interpreter()
 import numpy as np
 from tovec import formats
 from tovec.formats.protocols import ReadOptions, VectorMeta, WriteOptions

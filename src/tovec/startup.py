@@ -1,23 +1,102 @@
-"""numpy without the threads that OpenBLAS starts along with it."""
+"""Process-wide state, in one place: what a command line sets for its whole process.
+
+Nothing of it is set on import. A library that uses tovec keeps its own.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
 
-_THREADS = "OPENBLAS_NUM_THREADS"
+from tovec.errors import Stopped
+
+# The longest that a thread keeps the interpreter while another waits for it. The writer thread
+# needs it for every MiB: with Python's 5 ms it spent a seventh of its time waiting.
+SWITCH_SECONDS = 1e-4
+
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+
+
+class HiddenImports:
+    """Import hook that hides modules which our libraries import if present but do not need.
+
+    pyarrow imports pandas with its first array, to look for objects that never come here: 0.2 s
+    of each run. httpx imports its own command line, and rich and click for it: 0.05 s.
+    """
+
+    NAMES = ("pandas", "httpx._main")
+
+    @classmethod
+    def find_spec(cls, name: str, _path: object = None, _target: object = None) -> None:
+        """Raise ModuleNotFoundError for a hidden module; leave every other to the next finder."""
+        if name in cls.NAMES:
+            raise ModuleNotFoundError(f"tovec does without {name}", name=name)
+
+
+def prepare_interpreter() -> None:
+    """Hide unneeded imports and let threads take turns quickly."""
+    sys.meta_path.insert(0, HiddenImports)
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def load_numpy() -> None:
-    """Import numpy such that a product is computed by the thread that asks for it.
+    """Import numpy so that OpenBLAS computes a product in the calling thread.
 
-    OpenBLAS starts a thread a core, which looks for work for 0.1 s of CPU before it sleeps. What
-    takes long here has no large products, or threads of its own that each compute one (a search).
-    A user's own setting holds; ours is taken back, for it is no matter of programs that we start.
+    OpenBLAS starts one thread per core, and each spins for 0.1 s of CPU before it sleeps. Commands
+    that take long have no large products, or compute one in each of their own threads (a search).
+    A value set by the user wins; ours is removed again so that child processes do not inherit it.
     """
-    if _THREADS in os.environ:
+    if _BLAS_THREADS in os.environ:
         return
-    os.environ[_THREADS] = "1"
+    os.environ[_BLAS_THREADS] = "1"
     try:
-        import numpy  # noqa: F401 - OpenBLAS looks at the environment when it is loaded
+        import numpy  # noqa: F401 - OpenBLAS reads the environment when it is loaded
     finally:
-        del os.environ[_THREADS]
+        del os.environ[_BLAS_THREADS]
+
+
+def forbid_core_files() -> None:
+    """Keep the process's memory out of core files: from now on it holds a secret."""
+    import resource
+
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard_limit))
+
+
+def set_color(*, wanted: bool) -> None:
+    """Turn colour on or off for everything that reads the usual variables, Rich among them."""
+    if wanted:
+        os.environ["FORCE_COLOR"] = "1"
+        os.environ.pop("NO_COLOR", None)
+    else:
+        os.environ["NO_COLOR"] = "1"
+
+
+def stop_on_signals() -> None:
+    """Raise Stopped on SIGTERM and SIGHUP, except where they are ignored (nohup)."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _raise_stopped)
+
+
+def _raise_stopped(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
+
+
+def open_standard_files() -> None:
+    """Open /dev/null on 0 to 2 where they are closed, so that no file of ours becomes stdout.
+
+    On 1 it is open for reading only: data written to a closed stdout must not vanish silently.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+            if number == 1:  # unbuffered, so that the first write fails
+                raw = io.FileIO(1, "w", closefd=False)
+                sys.stdout = io.TextIOWrapper(raw, write_through=True)

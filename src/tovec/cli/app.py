@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any, NoReturn
 
-from tovec import __version__
+from tovec import __version__, startup
 from tovec.cli.reporting import Reporter
 from tovec.errors import FileError, Stopped, TovecError, UsageError
 
@@ -21,7 +19,7 @@ _SPARE = "give it more (see ulimit -a), or ask for less at once (--concurrency);
 
 def main() -> NoReturn:
     """Run the process's command line and end with its exit code, or by the signal that came."""
-    _keep_standard_files()
+    startup.open_standard_files()
     if sys.argv[1:] == ["--version"]:  # answered before Typer is imported
         sys.stdout.write(f"tovec {__version__}\n")
         raise SystemExit(0)
@@ -34,9 +32,7 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str], reporter: Reporter) -> int:
     """Run one command line; every outcome becomes an exit code here and nowhere else."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP: so do we then
-            signal.signal(number, _stop)
+    startup.stop_on_signals()
     try:
         from tovec.cli.commands import build
 
@@ -101,10 +97,6 @@ def _usage(error: Any) -> UsageError:
     return UsageError(said[:1].lower() + said[1:], hint=help_line)
 
 
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Stopped(number)
-
-
 def _die_of(number: int) -> None:
     """End by the signal itself, so that the shell sees it (a loop in a script then stops too)."""
     # What stdout still holds has no reader, or must not look like a whole result.
@@ -117,18 +109,3 @@ def _die_of(number: int) -> None:
 def _flush_stdout() -> None:
     if sys.stdout is not None and not sys.stdout.closed:
         sys.stdout.flush()
-
-
-def _keep_standard_files() -> None:
-    """Open /dev/null on 0 to 2 where they are closed, so that no file of ours becomes stdout.
-
-    On 1 it is open for reading only: data that is written to a closed stdout must not vanish.
-    """
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
-            if number == 1:  # unbuffered, so that the first write says so
-                raw = io.FileIO(1, "w", closefd=False)
-                sys.stdout = io.TextIOWrapper(raw, write_through=True)

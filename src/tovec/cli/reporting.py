@@ -9,6 +9,7 @@ from typing import Any
 from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import TovecError
 from tovec.events import Answered, Event, Held, Note, Refused, Retried, Sent, Split
+from tovec.startup import forbid_core_files
 from tovec.wording import rfc3339
 
 LEVELS = {"error": -1, "warning": 0, "summary": 0, "progress": 0, "info": 1, "debug": 2}
@@ -31,10 +32,7 @@ class Reporter:
 
     def hide(self, blot: Callable[[str], str]) -> None:
         """Pass everything said from now on through `blot`, which takes a secret out of a text."""
-        import resource
-
-        # The secret is in memory from now on, and would be in a core file.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        forbid_core_files()
         self._blot.append(blot)
 
     def say(self, level: str, message: str, **fields: Any) -> None:
