@@ -34,9 +34,9 @@ CHARACTERS = 488  # 122 tokens as the server counts: 20,000 rows are twice 1.22 
 DIMENSIONS = 256
 FIXED = """
 import sys
-from tovec.endpoint import governor
-governor.START_CONCURRENCY = int(sys.argv.pop(1))
-governor.Governor._adapt = lambda self, seconds, tokens: None
+from tovec.endpoint import concurrency
+concurrency.START_CONCURRENCY = int(sys.argv.pop(1))
+concurrency.Concurrency.answered = lambda *_: None
 from tovec.__main__ import main
 main()
 """

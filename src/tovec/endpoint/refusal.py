@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -56,7 +56,7 @@ class BadAnswer(Exception):  # noqa: N818 - the same
         self.shape = shape
 
 
-class Action(Enum):
+class Action(StrEnum):
     """What the policy does with a refusal."""
 
     RETRY = "retry"  # send it again, `Rule.attempts` times in all
@@ -137,19 +137,21 @@ _BILLING = {
     "budget_exceeded",
 }
 _BUDGET = re.compile(r"budget has been exceeded|exceeded your current quota", re.I)
-_RATE = re.compile(r"rate.?limit|too many requests|throttl", re.I)
-_OVER = re.compile(r"request too large.*?limit\D*([\d,]+).*?requested\D*([\d,]+)", re.I | re.S)
-_SIZE = re.compile(
+_THROTTLED = re.compile(r"rate.?limit|too many requests|throttl", re.I)
+_OVER_LIMIT = re.compile(
+    r"request too large.*?limit\D*([\d,]+).*?requested\D*([\d,]+)", re.I | re.S
+)
+_TOO_LARGE = re.compile(
     r"per request|batch.?size|not be larger than|too many inputs|array too long|input' is too long"
     r"|max(imum)? ?(allowed )?(batch|number of inputs)|at most \d+ (inputs|items|texts)"
     r"|max_tokens_per_request|payload too large|body too large|split into more batches",
     re.I,
 )
 # Answers of 500 that the same input will always meet: it is too long, or its vector is not finite.
-_ALWAYS = re.compile(r"too large to process|physical batch|unsupported value: NaN", re.I)
+_INPUT_FAULT = re.compile(r"too large to process|physical batch|unsupported value: NaN", re.I)
 _TO_TLS = re.compile(r"\bhttps (port|server)|plain http request", re.I)
 _ENCODING = re.compile(r"encoding.?format|embedding.?type|base64", re.I)
-_OURS = {"model_not_found", "invalid_model", "unsupported_model"}
+_MODEL_CODES = {"model_not_found", "invalid_model", "unsupported_model"}
 _HINTED = {
     401: "check the key; `tovec models --providers` names the variable each provider reads",
     402: "the account has no credit or has met a spending limit",
@@ -164,7 +166,7 @@ def classify(reply: Reply) -> Refusal:
     """Classify a reply that carries no embeddings; an error object may come with status 200."""
     hidden = reply.status == 200
     reply = _with_status(reply)
-    said = _said(reply.body)
+    said = _error_fields(reply.body)
     refusal = Refusal(
         reply.status,
         _PERSON,
@@ -255,21 +257,21 @@ def _rule(refusal: Refusal) -> Rule:
     status, words = refusal.status, f"{refusal.code} {refusal.kind} {refusal.message}"
     if billing(refusal):
         return _PERSON
-    if status == 429 and (found := _OVER.search(words)):
+    if status == 429 and (found := _OVER_LIMIT.search(words)):
         limit, asked = (int(number.replace(",", "")) for number in found.groups())
         return _SMALLER if asked > limit else THROTTLE
-    if status in (400, 404) and _RATE.search(words):
+    if status in (400, 404) and _THROTTLED.search(words):
         return THROTTLE
-    if status in (400, 422) and _SIZE.search(words):
+    if status in (400, 422) and _TOO_LARGE.search(words):
         return _SMALLER
-    if status in (400, 422) and (refusal.code in _OURS or refusal.param == "model"):
+    if status in (400, 422) and (refusal.code in _MODEL_CODES or refusal.param == "model"):
         return _PERSON
-    if status >= 500 and _ALWAYS.search(words):
+    if status >= 500 and _INPUT_FAULT.search(words):
         return _ISOLATE
     return _RULES.get(status, _PERSON if status < 500 else _BROKEN)
 
 
-def _said(body: bytes | bytearray) -> dict[str, Any]:
+def _error_fields(body: bytes | bytearray) -> dict[str, Any]:
     """Return message, code, type and param, from whichever shape the endpoint speaks."""
     try:
         answer = orjson.loads(body)
@@ -284,46 +286,46 @@ def _said(body: bytes | bytearray) -> dict[str, Any]:
         return {}
     detail = error.get("detail")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):  # FastAPI, Nugen
-        place = _joined(detail[0].get("loc"))
+        field = _dotted_path(detail[0].get("loc"))
         return {
-            "message": f"{place}: {detail[0].get('msg', '')}",
+            "message": f"{field}: {detail[0].get('msg', '')}",
             "type": detail[0].get("type"),
-            "param": place,
+            "param": field,
         }
     if problem := _first_problem(error):
-        message, place = problem
+        message, field = problem
         general = (error.get("message"), detail, error.get("title"))
         lead = next((f"{words} " for words in general if isinstance(words, str)), "")
-        about = f"{place}: " if place else ""
-        return {"param": place, **error, "message": f"{lead}({about}{message})"}
+        about = f"{field}: " if field else ""
+        return {"param": field, **error, "message": f"{lead}({about}{message})"}
     if "message" not in error and not isinstance(detail, str):
         detail = error.get("title")  # application/problem+json without a detail
     return {"message": detail, **error} if isinstance(detail, str) else error
 
 
 def _first_problem(error: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the first problem that a problem+json object lists, in words, and its place.
+    """Return the first problem that a problem+json object lists, in words, and its field.
 
     `validation` is Prism's list, `errors` that of RFC 9457 or, by field, of ASP.NET.
     """
     listed = error.get("validation") or error.get("errors")
     if isinstance(listed, dict) and listed:
-        place, words = next(iter(listed.items()))
+        field, words = next(iter(listed.items()))
         first = words[0] if isinstance(words, list) and words else words
-        return (str(first), str(place)) if isinstance(first, str) else None
+        return (str(first), str(field)) if isinstance(first, str) else None
     if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
         return None
     first = listed[0]
     message = first.get("message") or first.get("detail")
-    place = _joined(first.get("location") or first.get("pointer") or first.get("path"))
-    return (message, place) if isinstance(message, str) else None
+    field = _dotted_path(first.get("location") or first.get("pointer") or first.get("path"))
+    return (message, field) if isinstance(message, str) else None
 
 
-def _joined(place: object) -> str:
-    """Return a place in a body, given as a list or a JSON pointer, as body.field."""
-    if isinstance(place, str):
-        return place.removeprefix("#").strip("/").replace("/", ".")
-    return ".".join(map(str, place)) if isinstance(place, list) else ""
+def _dotted_path(path: object) -> str:
+    """Return the path of a field, given as a list or a JSON pointer, as body.field."""
+    if isinstance(path, str):
+        return path.removeprefix("#").strip("/").replace("/", ".")
+    return ".".join(map(str, path)) if isinstance(path, list) else ""
 
 
 def _text(value: object) -> str:

@@ -15,7 +15,6 @@ import time
 from typing import NamedTuple
 
 from tovec.endpoint import rate_headers
-from tovec.endpoint.governor import MAYBE_PAID
 from tovec.endpoint.outcomes import (
     Backoff,
     Decision,
@@ -49,6 +48,7 @@ from tovec.endpoint.refusal import (
     Refusal,
     Rule,
 )
+from tovec.endpoint.retry_budget import MAYBE_PAID
 from tovec.wording import count_phrase
 
 MAX_START_TRIES = 3  # attempts of the whole run to connect, while nothing has ever worked ...
