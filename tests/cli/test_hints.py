@@ -34,9 +34,10 @@ def test_what_newcomers_type_gets_the_real_name(words, hint):
 
 
 @pytest.mark.parametrize("words", [["--key", "sk-SECRET"], ["--api-key=sk-SECRET"]])
-def test_a_key_on_the_command_line_is_refused_and_not_repeated(words):
-    """Others can read a command line; it must not be in a log as well."""
-    done = run("embed", *words, "hi")
+@pytest.mark.parametrize("command", ["embed", "batch", "similarity", "models", "config", "serve"])
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(command, words):
+    """#168: others can read a command line; it must not be in a log as well."""
+    done = run(command, *words, "hi")
     assert done.code == 2
     assert b"keys are never options" in done.err
     assert b"SECRET" not in done.err

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -53,6 +54,45 @@ def test_a_key_is_asked_for_when_one_is_named(tovec):
         options = ["embed", "hi", "-m", "static-minilm-256", "--base-url", url]
         assert tovec(*options).returncode == 5
         assert tovec(*options, env={"TOVEC_API_KEY": "sk-served"}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origins", "others"),
+    [
+        (
+            ["https://app.example", "http://localhost:3000"],
+            ["https://app.example", "http://localhost:3000"],
+            ["https://other.example", "http://app.example", "null"],
+        ),
+        (["*"], ["https://any.example"], []),
+    ],
+)
+def test_pages_may_ask_only_where_their_origin_is_allowed(allowed, origins, others):
+    """#260: browsers ask by OPTIONS, without a key, before a page of another origin may post."""
+    cors = [word for origin in allowed for word in ("--cors", origin)]
+    key = {"authorization": "Bearer sk-served"}
+    body = {"model": "static-minilm-256", "input": "hi"}
+    with (
+        serving(*cors, "--api-key-env", "SERVE_KEY", SERVE_KEY="sk-served") as (_, url),
+        httpx.Client(base_url=url) as browser,
+    ):
+        for origin in (*origins, *others):
+            asks = {
+                "origin": origin,
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "authorization, content-type",
+            }
+            before = browser.options("/embeddings", headers=asks)
+            answer = browser.post("/embeddings", json=body, headers=key | {"origin": origin})
+            refused = browser.post("/embeddings", json=body, headers={"origin": origin})
+            assert before.status_code == (200 if origin in origins else 400)
+            assert (answer.status_code, refused.status_code) == (200, 401)
+            for reply in (before, answer, refused):
+                found = reply.headers.get("access-control-allow-origin")
+                assert found in ((origin, "*") if origin in origins else (None,))
+            if origin in origins:
+                headers = before.headers["access-control-allow-headers"].lower()
+                assert "authorization" in headers and "content-type" in headers
 
 
 def test_requests_are_logged_without_their_text_and_a_signal_ends_it(tovec):

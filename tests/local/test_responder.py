@@ -307,6 +307,8 @@ def test_an_unknown_path_is_404(path):
     [
         ("GET", "/v1/embeddings", "POST"),
         ("DELETE", "/v1/embeddings", "POST"),
+        ("HEAD", "/v1/embeddings", "POST"),
+        ("HEAD", "/v1/embeddings/", "POST"),
         ("POST", "/v1/models", "GET"),
         ("DELETE", f"/v1/models/{MODEL_ID}", "GET"),
     ],
@@ -315,6 +317,8 @@ def test_another_method_is_405_and_says_which_is_allowed(method, path, allowed):
     reply = responder.answer(method, path, JSON, b"{}")
     assert error(reply) == (405, "invalid_request_error", None, "method_not_allowed")
     assert reply.headers["allow"] == allowed
+    said = orjson.loads(reply.body)["error"]["message"]
+    assert said.startswith(f"Not allowed to {method} on {path.rstrip('/')}: use {allowed}")
 
 
 def test_an_unknown_model_is_404_where_models_are_described():
@@ -322,13 +326,14 @@ def test_an_unknown_model_is_404_where_models_are_described():
     assert error(reply) == (404, "invalid_request_error", "model", "model_not_found")
 
 
-def test_errors_on_nugens_route_have_fastapis_shape():
+@pytest.mark.parametrize("path", [responder.NUGEN, responder.NUGEN + "/"])
+def test_errors_on_nugens_route_have_fastapis_shape(path):
     """Nugen's server is built with FastAPI: `detail`, a list under 422, otherwise a sentence."""
-    reply = post(path=responder.NUGEN, input="")
+    reply = post(path=path, input="")
     assert reply.status == 422
     (problem,) = orjson.loads(reply.body)["detail"]
     assert (problem["loc"], problem["type"]) == (["body", "input"], "empty_string")
-    reply = post(path=responder.NUGEN, model="other")
+    reply = post(path=path, model="other")
     assert reply.status == 404
     assert MODEL_ID in orjson.loads(reply.body)["detail"]
 

@@ -88,7 +88,7 @@ def answer(
 
 def refusal(path: str, refused: Refused) -> Reply:
     """Give the error answer, in the shape that the path's API documents."""
-    if path != NUGEN:
+    if path.rstrip("/") != NUGEN:
         error = {"message": refused.message, "type": refused.kind}
         return _reply(
             refused.status,
@@ -129,12 +129,12 @@ def _answered(
     method: str, path: str, headers: Mapping[str, str], body: bytes, key: str | None
 ) -> dict[str, Any]:
     path = path.rstrip("/") or "/"
-    method = "GET" if method == "HEAD" else method  # answered alike, without the body
     shape = _SHAPES.get(path)
     if shape is None and path != MODELS and not path.startswith(MODELS + "/"):
         raise Refused(404, f"Invalid URL ({method[:16]} {path[:200]})", code="unknown_url")
     allowed = "GET" if shape is None else "POST"
-    if method != allowed:
+    is_allowed = method == allowed or (method == "HEAD" and allowed == "GET")
+    if not is_allowed:  # HEAD is answered as GET is, without the body
         message = f"Not allowed to {method[:16]} on {path[:200]}: use {allowed}."
         raise Refused(405, message, code="method_not_allowed", headers={"allow": allowed})
     _check_key(headers, key)
