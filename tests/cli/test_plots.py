@@ -50,8 +50,15 @@ def test_a_search_is_drawn_with_its_hits(tovec, tmp_path):
     assert min(size_of(tmp_path / "m.png")) > 700
     svg = (tmp_path / "m.svg").read_text()
     assert svg.rstrip().endswith("</svg>")
-    # Rows, hits and a star for each query, and three entries of the legend.
-    assert len(re.findall("PathCollection", svg)) == 1 + 2 * 2 + 3
+    # Rows, hits and a star for each query, and as many entries of the legend.
+    assert len(re.findall("PathCollection", svg)) == (1 + 2 * 2) * 2
+    legend = svg[svg.index('id="legend') :]
+    words = [found.strip() for found in re.findall("<!-- (.*?) -->", legend)]
+    assert words == [
+        "rows",
+        *("query: number 7 $a$", "hits of number 7 $a$"),
+        *("query: number 9", "hits of number 9"),
+    ]
 
 
 def test_a_corpus_of_one_or_of_equal_rows_is_drawn_too(tovec, tmp_path):

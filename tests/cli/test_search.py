@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.cli.inside import run
 from tests.cli.test_embed import imported_by, local_vectors, on_a_terminal
 from tests.servers.loopback import Loopback, vectors_for
 
@@ -126,6 +127,24 @@ def test_results_as_json_are_one_array_also_when_empty(tovec, corpus):
     options = ["--in", path, "--format", "json"]
     assert len(json.loads(tovec("similarity", QUERY, *options).stdout)) == len(TEXTS)
     assert json.loads(tovec("similarity", QUERY, *options, "--min", 1).stdout) == []
+
+
+def test_hits_of_a_matrix_say_once_why_they_have_no_texts(corpus, tmp_path):
+    """#261: a .npy holds vectors and ids; empty columns without a word look like a failure."""
+    path, parts = corpus("v.npy"), tmp_path / "parts"
+    parts.mkdir()
+    corpus("parts/a.npy")
+    words = b" stores no texts: results have the rows' numbers and ids; .parquet and .jsonl keep"
+    for where in (path, parts):
+        for mode in ((QUERY, "rain"), ("a", "--label-each"), ("--pairs",), ("--outliers",),
+                     ("--clusters", 2)):  # fmt: skip
+            done = run("similarity", *mode, "--in", where)
+            assert done.code == 0
+            assert done.err.count(str(where).encode() + words) == 1
+    for quiet in (("--diversity",), (QUERY, "--columns", "id"), (QUERY, "-q"), (QUERY, "--min", 1)):
+        assert run("similarity", *quiet, "--in", path).err == b""
+    for name in ("v.parquet", "v.jsonl"):
+        assert run("similarity", QUERY, "--in", corpus(name), "-p", "local").err == b""
 
 
 def test_float16_is_searched_as_it_is_stored(tovec, corpus):

@@ -111,8 +111,10 @@ def corpus_map(picture: Picture, title: str) -> Any:
     taken: list[float] = []
     for number, (name, places, labels, own) in enumerate(picture.queries):
         color = f"C{number % 10}"
-        axes.scatter(*places.T, s=26, color=color, zorder=3, label=_label(name))
-        axes.scatter(*own, s=150, marker="*", color=color, edgecolors="black", zorder=4)
+        query = _label(name)
+        star = {"marker": "*", "edgecolors": "black", "label": f"query: {query}"}
+        axes.scatter(*own, s=150, color=color, zorder=4, **star)
+        axes.scatter(*places.T, s=26, color=color, zorder=3, label=f"hits of {query}")
         _name_points(axes, places, labels, color, taken)
     axes.set_xlabel(f"first principal component ({picture.share[0]:.0%} of the variance)")
     axes.set_ylabel(f"second ({picture.share[1]:.0%})")

@@ -12,7 +12,7 @@ from tovec.pipeline.connect import Hide
 from tovec.search import pairwise
 from tovec.search.compare import Outcome, Show, Similarity
 from tovec.search.corpus import named
-from tovec.search.scan import HITS, SHOWN, opened, with_fields
+from tovec.search.scan import HITS, SHOWN, explain_missing_texts, opened, with_fields
 from tovec.search.vector_files.stored import Stored
 
 
@@ -26,6 +26,8 @@ def pairs(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outco
     stored, rejected = opened(work, observer, hide)
     k = work.k or (None if work.bound else HITS)
     found = pairwise.near_pairs(work.metric, stored, work.bound, k, _progress(observer, stored))
+    if len(found.scores):
+        explain_missing_texts(work, stored, observer)
     for start in range(0, len(found.scores), SHOWN):
         one, two, scores = (column[start : start + SHOWN].tolist() for column in found)
         ours: list[dict[str, Any]] = [
@@ -57,6 +59,7 @@ def outliers(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Ou
         }
         for rank, row in enumerate(order.tolist(), 1)
     ]
+    explain_missing_texts(work, stored, observer)
     show(with_fields(ours, stored.fields(order.tolist()), work.columns))
     return Outcome(len(ours), rejected)
 
@@ -88,6 +91,7 @@ def clusters(
     if work.k:
         first = np.searchsorted(labels[order], labels[order])
         order = order[np.arange(len(order)) - first < work.k]
+    explain_missing_texts(work, stored, observer)
     for start in range(0, len(order), SHOWN):
         rows = order[start : start + SHOWN].tolist()
         ours = [

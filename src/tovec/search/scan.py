@@ -155,6 +155,8 @@ def rank(
         queries = np.concatenate([queries, alike]) if len(queries) else alike
     k = work.k or (None if work.bound else HITS)
     found = search(stored, queries, work.metric, k=k, bound=work.bound, skip=skip)
+    if any(len(hits.rows) for hits in found):
+        explain_missing_texts(work, stored, observer)
     for name, hits in zip(names, found, strict=True):
         for start in range(0, len(hits.rows), SHOWN):
             rows = hits.rows[start : start + SHOWN].tolist()
@@ -218,6 +220,8 @@ def label_each(work: Similarity, observer: Observer, hide: Hide, show: Show) -> 
         label(finished.vectors, rows.index, lambda kept: corpus.plain_fields(rows.take(kept)))
 
     stored, rejected = opened(work, observer, hide, labels, take)
+    if stored.rows:
+        explain_missing_texts(work, stored, observer)
     for first, block in every(stored) if stored.rows else ():
         for start in range(first, first + len(block), SHOWN):
             numbers = range(start, min(start + SHOWN, first + len(block)))
@@ -225,6 +229,14 @@ def label_each(work: Similarity, observer: Observer, hide: Hide, show: Show) -> 
             label(part, numbers, lambda kept, at=start: stored.fields([at + i for i in kept]))  # type: ignore[misc]
     some(labels.names)
     return Outcome(passed, rejected)
+
+
+def explain_missing_texts(work: Similarity, stored: Stored, observer: Observer) -> None:
+    """Say why results have no texts, and how to get them, where the file stores none."""
+    if stored.has_columns or work.columns is not None:
+        return
+    said = f"{stored.source} stores no texts: results have the rows' numbers and ids"
+    observer(Note(f"{said}; .parquet and .jsonl keep the texts", "summary"))
 
 
 def with_fields(

@@ -50,6 +50,7 @@ class Stored(Protocol):
     model: str | None
     provider: str | None
     lengths: Lengths | None
+    has_columns: bool  # whether rows are stored with their columns; a .npy has ids at most
 
     @property
     def spans(self) -> Sequence[Any]:
@@ -146,6 +147,8 @@ class _Matrix:
 
 class StoredNpy(_Matrix):
     """A matrix as numpy writes it; what its rows are stands beside it, if tovec wrote it."""
+
+    has_columns = False
 
     def __init__(self, path: str) -> None:
         self.source = path
@@ -291,6 +294,7 @@ class Gathered:
     """Vectors that came in as text, in an unnamed temporary file, to be read as often as needed."""
 
     lengths: Lengths | None = None
+    has_columns = True
 
     def __init__(self, source: str) -> None:
         self.source = source

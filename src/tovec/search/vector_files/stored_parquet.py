@@ -30,6 +30,7 @@ class StoredParquet:
     """The `embedding` column of a Parquet file, and its other columns for single rows."""
 
     lengths: Lengths | None = None
+    has_columns = True
 
     def __init__(self, path: str, file: Any, dimensions: int) -> None:
         self.source = path

@@ -126,6 +126,7 @@ class StoredParts:
         self.dimensions = 0
         self.model: str | None = None
         self.provider: str | None = None
+        self.has_columns = _family(files[0].path) != "npy"
         self._parts: list[_Part] = []
         self._named = ""  # the file that says the model, for errors
         for file in files:
