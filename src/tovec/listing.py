@@ -62,7 +62,6 @@ def _row(model: model_table.Model) -> dict[str, Any]:
         "mteb": model.mteb,
         "matryoshka": model.matryoshka,
         "providers": list(model.providers),
-        "verified": model.verified,
         "source": model.source,
     }
 

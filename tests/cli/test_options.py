@@ -70,7 +70,7 @@ COMMANDS = {
 }
 LATER = "when requests are sent and for how long they are tried, not what comes back"
 SHOWN = "what is said meanwhile, not the result; tests/cli/test_progress.py"
-COMMON = "holds for every command in one place (options.flattened), tested with embed"
+COMMON = "holds for every command in one place (signatures.flatten), tested with embed"
 INERT: dict[tuple[str, str], str] = {
     **{
         (command, option): LATER

@@ -16,8 +16,7 @@ import pytest
 from tests.cli.inside import Done, run
 from tests.servers.loopback import Fault, Loopback
 
-from tovec.cli import batch_command as command
-from tovec.cli import terminal
+from tovec.cli import status_view as view
 from tovec.store.job import Job
 
 TEXTS = [f"text {i}" for i in range(60)]
@@ -55,8 +54,8 @@ def status() -> dict[str, Any]:
 
 def shown(facts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> dict[str, str]:
     """Return what a terminal shows, by name."""
-    monkeypatch.setattr(terminal, "is_terminal", lambda *_: True)
-    command._table(facts, command._status_words(facts))
+    monkeypatch.setattr(view, "is_terminal", lambda *_: True)
+    view.show_facts(facts, view.status_words(facts))
     lines = capsys.readouterr().out.splitlines()
     return {
         name: value for name, _, value in (re.split(r"(  +)", line, maxsplit=1) for line in lines)

@@ -1,70 +1,51 @@
 """The command `tovec batch`."""
 
+from __future__ import annotations
+
 import os
-import sys
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tovec.cli.arguments import (
+    if_exists,
+    is_skipped,
+    load_settings,
+    long_texts,
+    output_path,
+    read_options,
+    split_names,
+)
 from tovec.cli.options import (
-    JOB,
     Common,
     EndpointOptions,
     InputOptions,
+    JobActions,
     JobOptions,
     OutputOptions,
-    chosen,
-    if_exists,
-    long_texts,
-    names,
-    one_of,
-    output_path,
-    read_options,
-    skips,
 )
-from tovec.cli.progress import KINDS, Watch, clock, display
+from tovec.cli.progress import Watch, clock, display
 from tovec.cli.reporting import Reporter
+from tovec.cli.signatures import argument
+from tovec.cli.status_view import show_facts, status_words
 from tovec.errors import UsageError
 from tovec.startup import load_numpy
 from tovec.wording import count_phrase
+
+if TYPE_CHECKING:
+    from tovec.batch.report import Report
+    from tovec.batch.run import Batch
 
 
 def batch(
     reporter: Reporter,
     common: Common,
+    actions: JobActions,
     endpoint: EndpointOptions,
     input_options: InputOptions,
     output: OutputOptions,
     job: JobOptions,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Files of rows; - is stdin.", show_default=False),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Count rows, tokens, requests and cost; ask for nothing.",
-            rich_help_panel=JOB,
-        ),
-    ] = False,
-    status: Annotated[
-        bool,
-        typer.Option(
-            "--status",
-            help="Say how far the job is, since when, and why it stopped.",
-            rich_help_panel=JOB,
-        ),
-    ] = False,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair",
-            help="Set damaged parts of the job's log aside and ask for their rows again.",
-            rich_help_panel=JOB,
-        ),
-    ] = False,
+    inputs: Annotated[list[str] | None, argument("INPUT...", "Files of rows; - is stdin.")] = None,
 ) -> None:
     """Embed files as a job: kill it, run it again, pay for nothing twice.
 
@@ -77,54 +58,56 @@ def batch(
     if output.output is None and job.job_dir is None:
         raise UsageError("the job has no output", hint="name it with -o OUTPUT")
     target, replaced = output_path(output), if_exists(output)
-    if not (status or dry_run) and skips(target, replaced, reporter):
+    looks_only = actions.status or actions.dry_run
+    if not looks_only and is_skipped(target, replaced, reporter):
         return
     load_numpy()
-    from tovec.batch import run as jobs
+    from tovec.batch import dry_run, run
     from tovec.formats.protocols import WriteOptions
 
-    work = jobs.Batch(
-        settings=chosen(common, endpoint),
+    work = run.Batch(
+        settings=load_settings(common, endpoint),
         environ=os.environ,
         paths=tuple(inputs or ()),
         output=target or "-",
         read=read_options(input_options, output.columns),
         long=long_texts(input_options),
         format=output.format,
-        dtype=one_of("--dtype", output.dtype, ("float32", "float16")),
-        write=WriteOptions(names(output.columns), input_options.id_field),
+        dtype=output.dtype,
+        write=WriteOptions(split_names(output.columns), input_options.id_field),
         if_exists=replaced,
         job_dir=job.job_dir,
         keep_job=job.keep_job,
-        on_error=one_of("--on-error", job.on_error, ("reject", "stop")),
+        on_error=job.on_error,
         rejects=job.rejects,
         rows_per_file=job.rows_per_file,
         max_cost=job.max_cost,
         max_tokens=job.max_tokens,
         stats=job.stats,
-        repair=repair,
+        repair=actions.repair,
     )
-    if repair and (status or dry_run):
+    if actions.repair and looks_only:
         raise UsageError(
-            f"--repair changes the job, {'--status' if status else '--dry-run'} does not",
+            f"--repair changes the job, {'--status' if actions.status else '--dry-run'} does not",
             hint="leave one of them out",
         )
-    if status:
-        from tovec.batch.dry_run import holdings
-
-        facts = holdings(work.directory)
-        _table(facts, _status_words(facts))
+    if actions.status:
+        facts = dry_run.holdings(work.directory)
+        show_facts(facts, status_words(facts))
         return
     if not work.paths:
         raise UsageError("there is no input", hint="name files of rows; - is stdin")
-    if dry_run:
-        from tovec.batch.dry_run import plan
-
-        facts = plan(work, reporter.event, reporter.hide)
-        _table(facts, facts)
+    if actions.dry_run:
+        facts = dry_run.plan(work, reporter.event, reporter.hide)
+        show_facts(facts, facts)
         return
-    with Watch(reporter, display(one_of("--progress", job.progress, KINDS), reporter)) as watch:
-        done = jobs.run(work, watch, reporter.hide)
+    with Watch(reporter, display(job.progress, reporter)) as watch:
+        done = run.run(work, watch, reporter.hide)
+    _report(done, work, reporter, common)
+
+
+def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> None:
+    """Say what the job did, and end with 3 when rows were rejected."""
     reporter.say("info" if common.quiet else "summary", _summary(done, work), **done.as_json())
     if done.rejected:
         where = work.rejects_path
@@ -133,7 +116,7 @@ def batch(
         raise typer.Exit(3)
 
 
-def _summary(done: Any, work: Any) -> str:
+def _summary(done: Report, work: Batch) -> str:
     figures = done.as_json()
     parts = [f"{done.written:,} rows written to {work.output}"]
     if done.reused:
@@ -156,58 +139,3 @@ def _summary(done: Any, work: Any) -> str:
         parts.append(f"{done.blank:,} blank lines skipped")
     parts.append(clock(figures["seconds"]))
     return ", ".join(parts)
-
-
-def _table(facts: Mapping[str, object], words: Mapping[str, object]) -> None:
-    """Write `words` to a terminal as aligned lines, or `facts` to a pipe as one JSON object."""
-    from tovec.cli.terminal import encodable, is_terminal, safe
-
-    if is_terminal():
-        width = max(map(len, words))
-        for name, value in words.items():
-            line = f"{name:<{width}}  {safe(_in_words(value))}\n"
-            sys.stdout.write(encodable(line, sys.stdout))
-        return
-    import json
-
-    sys.stdout.write(json.dumps(facts) + "\n")
-
-
-def _in_words(value: object) -> str:
-    if value is None:
-        return "not known"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
-
-
-def _status_words(facts: Mapping[str, Any]) -> dict[str, object]:
-    """Return a job's facts as a reader wants them: what matters first, and nothing unknown."""
-    state = facts["state"]
-    if facts["exit_code"] is not None:
-        state += f", exit {facts['exit_code']}: {facts['exit_means']}"
-    rows, total = facts["rows"], facts["rows_total"]
-    if rows is not None and total is not None and facts["state"] != "finished":
-        about = "about " if facts["rows_total_is"] == "about" else ""
-        rows = f"{rows:,} of {about}{total:,}"
-    told = {"directory", "rows_total", "rows_total_is", "exit_code", "exit_means", "running"}
-    words = {name: value for name, value in facts.items() if name not in (*told, "identity")}
-    words = {"directory": facts["directory"], **words, "state": state, "rows": rows}
-    for name, value in _flattened(facts["identity"]).items():
-        words.setdefault(name, value)
-    return {name: value for name, value in words.items() if value not in (None, 0, "")}
-
-
-def _flattened(facts: Mapping[str, Any]) -> dict[str, object]:
-    """Return facts and the facts within them; a list is shown as JSON."""
-    flat: dict[str, object] = {}
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            flat |= _flattened(value)
-        elif isinstance(value, list):
-            import json
-
-            flat[name] = json.dumps(value, ensure_ascii=False)
-        else:
-            flat[name] = value
-    return flat

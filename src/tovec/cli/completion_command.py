@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
-
-from tovec.cli.options import Common, one_of
+from tovec.cli.options import Common
 from tovec.cli.reporting import Reporter
+from tovec.cli.signatures import argument
 from tovec.errors import FileError
 
 # Where the wheel puts the files, under the prefix; a checkout has them in completions/.
@@ -21,11 +20,9 @@ IN_CHECKOUT = {"bash": "tovec.bash", "zsh": "_tovec", "fish": "tovec.fish"}
 
 
 def completion(
-    reporter: Reporter,  # noqa: ARG001 - set up by `flattened`
+    reporter: Reporter,  # noqa: ARG001 - set up by `flatten`
     common: Common,  # noqa: ARG001 - the same
-    shell: Annotated[
-        str, typer.Argument(metavar="bash|zsh|fish", help="The shell.", show_default=False)
-    ],
+    shell: Annotated[Literal["bash", "zsh", "fish"], argument("bash|zsh|fish", "The shell.")],
 ) -> None:
     """Print the completion file of a shell, to put where the shell looks for it.
 
@@ -37,7 +34,6 @@ def completion(
 
     tovec completion fish > ~/.config/fish/completions/tovec.fish
     """
-    one_of("tovec completion", shell, tuple(INSTALLED))
     for path in _places(shell):
         if path.is_file():
             sys.stdout.write(path.read_text(encoding="utf-8"))

@@ -2,35 +2,24 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
-
+from tovec.cli.arguments import load_settings
 from tovec.cli.models_command import show
-from tovec.cli.options import Common, EndpointOptions, chosen, one_of
+from tovec.cli.options import Common, EndpointOptions, ListingOptions
 from tovec.cli.reporting import Reporter
+from tovec.cli.signatures import argument
 from tovec.cli.terminal import encodable, safe
 
 
 def config(
     reporter: Reporter,
     common: Common,
+    listing: ListingOptions,
     endpoint: EndpointOptions,
     action: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[check]", help="Try the endpoint with one tiny request.", show_default=False
-        ),
+        Literal["check"] | None, argument("[check]", "Try the endpoint with one tiny request.")
     ] = None,
-    format: Annotated[  # noqa: A002 - the option's name
-        str,
-        typer.Option(
-            "--format",
-            metavar="table|json|tsv",
-            help="How settings are shown.",
-            rich_help_panel="Listing",
-        ),
-    ] = "table",
 ) -> None:
     """Show every setting in force and where it came from, keys only as set or not.
 
@@ -40,12 +29,10 @@ def config(
     """
     from tovec import configuration as job
 
-    one_of("--format", format, ("table", "json", "tsv"))
-    settings = chosen(common, endpoint)
+    settings = load_settings(common, endpoint)
     if action is None:
-        show(job.effective(settings, os.environ), format)
+        show(job.effective(settings, os.environ), listing.format)
         return
-    one_of("tovec config", action, ("check",))
     for step in job.check(settings, os.environ, reporter.event, reporter.hide):
         line = f"{step.step:<12} {step.result:<8} {safe(step.detail, 300)}"
         sys.stdout.write(encodable(line, sys.stdout) + "\n")

@@ -2,26 +2,20 @@
 
 import os
 import sys
-from typing import Annotated
 
 import typer
 
-from tovec.cli.hints import warn_of_file_names
-from tovec.cli.options import (
-    INPUT,
-    Common,
-    EndpointOptions,
-    InputOptions,
-    OutputOptions,
-    chosen,
+from tovec.cli.arguments import (
     if_exists,
+    is_skipped,
+    load_settings,
     long_texts,
-    names,
-    one_of,
     output_path,
     read_options,
-    skips,
+    split_names,
 )
+from tovec.cli.hints import warn_of_file_names
+from tovec.cli.options import Common, EndpointOptions, InputOptions, OutputOptions, TextInputs
 from tovec.cli.progress import Watch, stream_display
 from tovec.cli.reporting import Reporter
 from tovec.cli.terminal import TableWriter, is_terminal
@@ -32,24 +26,10 @@ from tovec.startup import load_numpy
 def embed(
     reporter: Reporter,
     common: Common,
+    given: TextInputs,
     endpoint: EndpointOptions,
     input_options: InputOptions,
     output: OutputOptions,
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Texts to embed.", show_default=False),
-    ] = None,
-    file: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--file",
-            "-f",
-            metavar="PATH",
-            help="Read rows from PATH (- is stdin); may be repeated.",
-            rich_help_panel=INPUT,
-            show_default=False,
-        ),
-    ] = None,
 ) -> None:
     """Turn texts into vectors: from arguments, files or stdin, streaming, in input order.
 
@@ -59,32 +39,32 @@ def embed(
 
     tail -f app.log | tovec embed -p local | jq -c '{text, first: .embedding[0]}'
     """
-    if texts and file:
+    if given.texts and given.file:
         raise UsageError("texts were given and files too", hint="give texts, or files with -f")
-    if not texts and not file and is_terminal(sys.stdin):
+    if not given.texts and not given.file and is_terminal(sys.stdin):
         raise UsageError(
             "there is nothing to embed",
             hint="give texts, name files with -f, or pipe something in; - as -f reads the terminal",
         )
-    warn_of_file_names(texts or (), reporter)
+    warn_of_file_names(given.texts or (), reporter)
     target, replaced = output_path(output), if_exists(output)
-    if skips(target, replaced, reporter):
+    if is_skipped(target, replaced, reporter):
         return
     load_numpy()
     from tovec import embed as job
     from tovec.formats.protocols import WriteOptions
 
     work = job.Embed(
-        settings=chosen(common, endpoint),
+        settings=load_settings(common, endpoint),
         environ=os.environ,
-        texts=tuple(texts or ()),
-        paths=tuple(file or ("-",)),
+        texts=tuple(given.texts or ()),
+        paths=tuple(given.file or ("-",)),
         read=read_options(input_options, output.columns),
         long=long_texts(input_options),
         output=target,
         format=output.format,
-        dtype=one_of("--dtype", output.dtype, ("float32", "float16")),
-        write=WriteOptions(names(output.columns), input_options.id_field),
+        dtype=output.dtype,
+        write=WriteOptions(split_names(output.columns), input_options.id_field),
         if_exists=replaced,
     )
     shown = target is None and output.format is None and is_terminal()

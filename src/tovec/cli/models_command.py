@@ -1,18 +1,18 @@
 """The command `tovec models`."""
 
+import json
 import os
 import shutil
 import sys
 from typing import Annotated, Any
 
-import typer
-
-from tovec.cli.options import Common, EndpointOptions, chosen, one_of
+from tovec.cli.arguments import load_settings
+from tovec.cli.options import Common, EndpointOptions, ListingOptions, ModelOptions
 from tovec.cli.reporting import Reporter
+from tovec.cli.signatures import argument
 from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import UsageError
 
-LISTING = "Listing"
 LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
 MIN_CUT_WIDTH = 6  # characters that a column keeps when it is cut
 KEPT = ("provider", "key", "id")  # columns that are never cut: their names are there to be copied
@@ -28,33 +28,10 @@ ASKING = ("--base-url", "--url", "--timeout", "--max-retries", "--give-up-after"
 def models(
     reporter: Reporter,
     common: Common,
+    listed: ModelOptions,
+    listing: ListingOptions,
     endpoint: EndpointOptions,
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[ID]", help="Show one model.", show_default=False),
-    ] = None,
-    providers: Annotated[
-        bool,
-        typer.Option(
-            "--providers",
-            help="List providers, their key variable and whether it is set.",
-            rich_help_panel=LISTING,
-        ),
-    ] = False,
-    remote: Annotated[
-        bool,
-        typer.Option(
-            "--remote",
-            help="Ask the endpoint for its list; served says whether it has a model.",
-            rich_help_panel=LISTING,
-        ),
-    ] = False,
-    format: Annotated[  # noqa: A002 - the option's name
-        str,
-        typer.Option(
-            "--format", metavar="table|json|tsv", help="How to show it.", rich_help_panel=LISTING
-        ),
-    ] = "table",
+    name: Annotated[str | None, argument("[ID]", "Show one model.")] = None,
 ) -> None:
     """List models with their dimensions, limits and prices, or the providers that serve them.
 
@@ -64,27 +41,24 @@ def models(
 
     tovec models --remote -p aivene
     """
-    from tovec import listing
+    from tovec import listing as tables
 
-    one_of("--format", format, ("table", "json", "tsv"))
-    _check_options(endpoint, name, providers=providers, remote=remote)
-    settings = chosen(common, endpoint)
-    if providers:
-        rows = listing.providers(settings, os.environ)
+    _check_options(endpoint, name, listed)
+    settings = load_settings(common, endpoint)
+    if listed.providers:
+        rows = tables.providers(settings, os.environ)
     else:
-        rows = listing.models(settings, os.environ, remote, reporter.event, reporter.hide)
+        rows = tables.models(settings, os.environ, listed.remote, reporter.event, reporter.hide)
         if name is not None:
             rows = [_one(rows, name)]
-    show(rows, format)
+    show(rows, listing.format)
 
 
-def _check_options(
-    endpoint: EndpointOptions, name: str | None, *, providers: bool, remote: bool
-) -> None:
+def _check_options(endpoint: EndpointOptions, name: str | None, listed: ModelOptions) -> None:
     """Raise UsageError for an option that cannot change the list."""
     given = [f"--{one.replace('_', '-')}" for one, value in endpoint._asdict().items() if value]
-    if providers:
-        others = [*given, *(["--remote"] if remote else []), *([name] if name else [])]
+    if listed.providers:
+        others = [*given, *(["--remote"] if listed.remote else []), *([name] if name else [])]
         if others:
             raise UsageError(f"--providers lists them all: {others[0]} does not act on it")
         return
@@ -92,7 +66,7 @@ def _check_options(
         if option not in (*CHOOSING, *ASKING):
             hint = "`tovec models ID` shows one model" if option == "--model" else ""
             raise UsageError(f"{option} does not act on a list of models", hint=hint)
-        if option in ASKING and not remote:
+        if option in ASKING and not listed.remote:
             raise UsageError(f"{option} is for asking the endpoint", hint="add --remote")
 
 
@@ -112,8 +86,6 @@ def _one(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
 def show(rows: list[dict[str, Any]], form: str) -> None:
     """Write rows to stdout as a table, a JSON array or tab-separated lines with a header."""
     if form == "json":
-        import json
-
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     columns = list(rows[0]) if rows else []

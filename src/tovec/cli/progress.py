@@ -17,7 +17,6 @@ from tovec.cli.waiting import WAIT_SECONDS, Waiting
 from tovec.events import Event, Progress, Sent
 from tovec.wording import count_phrase
 
-KINDS = ("auto", "bar", "lines", "none")
 LINE_SECONDS = 60.0
 BAR_SECONDS = 0.1
 TICK_SECONDS = 1.0

@@ -3,216 +3,33 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from tovec.cli.arguments import load_settings, long_texts, read_options, split_names
 from tovec.cli.hints import warn_of_file_names
-from tovec.cli.options import (
-    INPUT,
-    Common,
-    EndpointOptions,
-    InputOptions,
-    chosen,
-    long_texts,
-    names,
-    one_of,
-    read_options,
-)
+from tovec.cli.options import Common, EndpointOptions, InputOptions, TextInputs
 from tovec.cli.progress import Watch, stream_display
 from tovec.cli.reporting import Reporter
-from tovec.cli.tables import FORMATS, Results, Row, as_json, put, tsv
+from tovec.cli.similarity_options import ComparisonOptions, ResultOptions, SearchOptions
+from tovec.cli.tables import Results, Row, as_json, put, tsv
 from tovec.cli.terminal import is_terminal
 from tovec.errors import UsageError
 from tovec.startup import load_numpy
 
-COMPARISON = "Comparison"
-CORPUS = "Search"
-SHOWN = "Output"
 WITHOUT_TEXTS = ("--pairs", "--outliers", "--diversity", "--clusters")
 
 
 def similarity(
     reporter: Reporter,
     common: Common,
+    given: TextInputs,
+    search: SearchOptions,
+    comparison: ComparisonOptions,
+    shown: ResultOptions,
     endpoint: EndpointOptions,
     input_options: InputOptions,
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[TEXT]...", help="Texts to compare.", show_default=False),
-    ] = None,
-    file: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--file",
-            "-f",
-            metavar="PATH",
-            help="Read further texts from PATH (- is stdin); may be repeated.",
-            rich_help_panel=INPUT,
-            show_default=False,
-        ),
-    ] = None,
-    corpus: Annotated[
-        str | None,
-        typer.Option(
-            "--in",
-            metavar="PATH",
-            help="Rank the rows of PATH against each text: texts (- is stdin), or vectors that "
-            "tovec stored (.npy, .parquet, .jsonl), whose model embeds the texts then.",
-            rich_help_panel=CORPUS,
-            show_default=False,
-        ),
-    ] = None,
-    job_dir: Annotated[
-        str | None,
-        typer.Option(
-            "--job-dir",
-            metavar="DIR",
-            help="Keep the vectors of a corpus of texts in DIR: the next search asks for new rows "
-            "only.",
-            rich_help_panel=CORPUS,
-            show_default=False,
-        ),
-    ] = None,
-    query_template: Annotated[
-        str | None,
-        typer.Option(
-            "--query-template",
-            metavar="TEXT",
-            help='How the texts that rows are compared with are made, such as "query: {text}"; '
-            "without it, --template holds for them too.",
-            rich_help_panel=CORPUS,
-            show_default=False,
-        ),
-    ] = None,
-    k: Annotated[
-        int | None,
-        typer.Option(
-            "-k",
-            metavar="N",
-            min=1,
-            help="The N nearest rows to each text (10; all that pass, with --min or --max).",
-            rich_help_panel=CORPUS,
-            show_default=False,
-        ),
-    ] = None,
-    like: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--like",
-            metavar="ID",
-            help="Recommend: the rows nearest to row ID (its id, or its number); may be repeated.",
-            rich_help_panel=CORPUS,
-            show_default=False,
-        ),
-    ] = None,
-    label_each: Annotated[
-        bool,
-        typer.Option(
-            "--label-each",
-            help="Classify: the texts are labels, each row gets the nearest.",
-            rich_help_panel=CORPUS,
-        ),
-    ] = False,
-    pairs: Annotated[
-        bool,
-        typer.Option(
-            "--pairs",
-            help="Find near-duplicates: the rows nearest to each other; --min 0.95 bounds them.",
-            rich_help_panel=CORPUS,
-        ),
-    ] = False,
-    outliers: Annotated[
-        bool,
-        typer.Option(
-            "--outliers",
-            help="Detect anomalies: the -k rows least like their nearest neighbours.",
-            rich_help_panel=CORPUS,
-        ),
-    ] = False,
-    diversity: Annotated[
-        bool,
-        typer.Option(
-            "--diversity",
-            help="Measure diversity: the mean distance of two rows (1 - cosine).",
-            rich_help_panel=CORPUS,
-        ),
-    ] = False,
-    clusters: Annotated[
-        int | None,
-        typer.Option(
-            "--clusters",
-            metavar="N",
-            min=1,
-            help="Cluster the rows into N groups, most typical rows first; -k of each.",
-            rich_help_panel=CORPUS,
-            show_default=False,
-        ),
-    ] = None,
-    metric: Annotated[
-        str,
-        typer.Option(
-            "--metric",
-            metavar="cosine|dot|euclidean",
-            help="How two vectors are compared; euclidean is a distance: less is nearer.",
-            rich_help_panel=COMPARISON,
-        ),
-    ] = "cosine",
-    least: Annotated[
-        float | None,
-        typer.Option(
-            "--min",
-            metavar="SCORE",
-            help="Only what scores at least SCORE; exit 1 when nothing does.",
-            rich_help_panel=COMPARISON,
-            show_default=False,
-        ),
-    ] = None,
-    most: Annotated[
-        float | None,
-        typer.Option(
-            "--max",
-            metavar="DISTANCE",
-            help="With --metric euclidean: only what is at most DISTANCE away.",
-            rich_help_panel=COMPARISON,
-            show_default=False,
-        ),
-    ] = None,
-    plot: Annotated[
-        str | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE.png|svg",
-            help="Draw it as well: a heat map of the texts, or with --in a map of the rows with "
-            "the hits marked (needs the extra plot).",
-            rich_help_panel=SHOWN,
-            show_default=False,
-        ),
-    ] = None,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Replace a picture that exists.", rich_help_panel=SHOWN),
-    ] = False,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            metavar="NAME,...",
-            help="The rows' columns to show; all by default, on a terminal id and text.",
-            rich_help_panel=SHOWN,
-            show_default=False,
-        ),
-    ] = None,
-    format: Annotated[  # noqa: A002 - the option's name
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="table|json|jsonl|tsv",
-            help="By default a table on a terminal, else plain numbers or tsv.",
-            rich_help_panel=SHOWN,
-            show_default=False,
-        ),
-    ] = None,
 ) -> None:
     """Compare texts with each other, or search files of texts and stored vectors.
 
@@ -220,74 +37,84 @@ def similarity(
 
     tovec similarity "how do I pay" --in faq.parquet -k 3
     """
-    if format is not None:
-        one_of("--format", format, FORMATS)
+    corpus, job_dir, form = search.corpus, search.job_dir, shown.format
     modes = {
-        "--label-each": label_each,
-        "--pairs": pairs,
-        "--outliers": outliers,
-        "--diversity": diversity,
-        "--clusters": clusters,
+        "--label-each": search.label_each,
+        "--pairs": search.pairs,
+        "--outliers": search.outliers,
+        "--diversity": search.diversity,
+        "--clusters": search.clusters,
     }
     mode = _mode(
         modes,
         corpus,
-        {"-k": k, "--like": like, "--columns": columns, "--query-template": query_template},
+        {
+            "-k": search.k,
+            "--like": search.like,
+            "--columns": shown.columns,
+            "--query-template": search.query_template,
+        },
     )
     if not mode:  # the modes compute large products, best with all threads
         load_numpy()
     from tovec.search import compare as job
-    from tovec.search.metrics import METRICS, Bound
+    from tovec.search.metrics import Bound
     from tovec.store.collisions import check_collisions
 
-    warn_of_file_names(texts or (), reporter)
+    warn_of_file_names(given.texts or (), reporter)
 
-    reads = [path for path in (*(file or ()), corpus) if path is not None]
-    check_collisions({"--plot": plot, "the job directory": job_dir}, reads, job_dir)
-    picture = _picture(plot, mode, force, matrix=bool(texts or file), search=corpus is not None)
+    reads = [path for path in (*(given.file or ()), corpus) if path is not None]
+    check_collisions({"--plot": shown.plot, "the job directory": job_dir}, reads, job_dir)
+    picture = _picture(
+        shown.plot,
+        mode,
+        shown.force,
+        matrix=bool(given.texts or given.file),
+        search=corpus is not None,
+    )
     work = job.Similarity(
-        settings=chosen(common, endpoint),
+        settings=load_settings(common, endpoint),
         environ=os.environ,
-        texts=tuple(texts or ()),
-        paths=tuple(file or ()),
+        texts=tuple(given.texts or ()),
+        paths=tuple(given.file or ()),
         read=read_options(input_options),
         long=_one_vector_each(long_texts(input_options)),
-        metric=one_of("--metric", metric, METRICS),
-        bound=Bound(least, most).checked(metric),
+        metric=comparison.metric,
+        bound=Bound(comparison.least, comparison.most).checked(comparison.metric),
         corpus=corpus,
-        k=k,
-        like=tuple(like or ()),
-        columns=names(columns),
+        k=search.k,
+        like=tuple(search.like or ()),
+        columns=split_names(shown.columns),
         job_dir=job_dir,
-        query_template=query_template,
+        query_template=search.query_template,
     )
     if job_dir is not None and corpus is None:
         raise UsageError("--job-dir keeps the vectors of what --in names")
     piped = not is_terminal(sys.stdin)
     if corpus is not None:
         if mode in WITHOUT_TEXTS:
-            if work.texts or work.paths or like:
+            if work.texts or work.paths or search.like:
                 raise UsageError(f"{mode} compares the rows with each other: it takes no text")
             if work.bound and mode != "--pairs":
                 raise UsageError(f"--min and --max do not go with {mode}")
-        elif not (work.texts or work.paths or like) and piped and corpus != "-":
+        elif not (work.texts or work.paths or search.like) and piped and corpus != "-":
             work = work._replace(paths=("-",))
-        if query_template is not None and not (work.texts or work.paths):
+        if search.query_template is not None and not (work.texts or work.paths):
             raise UsageError("--query-template is for texts, and no text is given")
-        if mode == "--label-each" and (like or k):
+        if mode == "--label-each" and (search.like or search.k):
             raise UsageError("--label-each gives every row: -k and --like do not go with it")
-        _search(work, reporter, common, format, mode, clusters, picture)
+        _search(work, reporter, common, form, mode, search.clusters, picture)
     elif work.texts or work.paths:
         with Watch(reporter, stream_display(reporter, to_file=False)) as watch:
             matrix = job.compare(work, watch, reporter.hide)
         if not common.quiet:
-            _show_matrix(matrix, format)
+            _show_matrix(matrix, form)
         if picture is not None:
             picture.heat_map(matrix)
         _answer(work, job.Outcome(matrix.passed(work.bound) if work.bound else 1))
     elif piped:
         results = (
-            Results(format, quiet=common.quiet) if format else _Numbers("score", quiet=common.quiet)
+            Results(form, quiet=common.quiet) if form else _Numbers("score", quiet=common.quiet)
         )
         with Watch(reporter, stream_display(reporter, to_file=False)) as watch:
             outcome = job.compare_lines(work, watch, reporter.hide, results)

@@ -1,0 +1,124 @@
+"""The options of `tovec similarity` alone: what is searched, how it is compared and shown."""
+
+from typing import Annotated, Literal, NamedTuple
+
+from tovec.cli.signatures import group, option
+
+
+@group("Search")
+class SearchOptions(NamedTuple):
+    """The rows that `similarity --in` looks at, and what it does with them: `search.task.MODES`."""
+
+    corpus: Annotated[
+        str | None,
+        option(
+            "--in PATH",
+            "Rank the rows of PATH against each text: texts (- is stdin), or vectors that "
+            "tovec stored (.npy, .parquet, .jsonl), whose model embeds the texts then.",
+        ),
+    ] = None
+    job_dir: Annotated[
+        str | None,
+        option(
+            "--job-dir DIR",
+            "Keep the vectors of a corpus of texts in DIR: the next search asks for new rows only.",
+        ),
+    ] = None
+    query_template: Annotated[
+        str | None,
+        option(
+            "--query-template TEXT",
+            'How the texts that rows are compared with are made, such as "query: {text}"; '
+            "without it, --template holds for them too.",
+        ),
+    ] = None
+    k: Annotated[
+        int | None,
+        option(
+            "-k N",
+            "The N nearest rows to each text (10; all that pass, with --min or --max).",
+            min=1,
+        ),
+    ] = None
+    like: Annotated[
+        list[str] | None,
+        option(
+            "--like ID",
+            "Recommend: the rows nearest to row ID (its id, or its number); may be repeated.",
+        ),
+    ] = None
+    label_each: Annotated[
+        bool,
+        option("--label-each", "Classify: the texts are labels, each row gets the nearest."),
+    ] = False
+    pairs: Annotated[
+        bool,
+        option(
+            "--pairs",
+            "Find near-duplicates: the rows nearest to each other; --min 0.95 bounds them.",
+        ),
+    ] = False
+    outliers: Annotated[
+        bool,
+        option("--outliers", "Detect anomalies: the -k rows least like their nearest neighbours."),
+    ] = False
+    diversity: Annotated[
+        bool,
+        option("--diversity", "Measure diversity: the mean distance of two rows (1 - cosine)."),
+    ] = False
+    clusters: Annotated[
+        int | None,
+        option(
+            "--clusters N",
+            "Cluster the rows into N groups, most typical rows first; -k of each.",
+            min=1,
+        ),
+    ] = None
+
+
+@group("Comparison")
+class ComparisonOptions(NamedTuple):
+    """How two vectors are compared, and which results count."""
+
+    metric: Annotated[
+        Literal["cosine", "dot", "euclidean"],
+        option(
+            "--metric",
+            "How two vectors are compared; euclidean is a distance: less is nearer.",
+            show_default=True,
+        ),
+    ] = "cosine"
+    least: Annotated[
+        float | None,
+        option("--min SCORE", "Only what scores at least SCORE; exit 1 when nothing does."),
+    ] = None
+    most: Annotated[
+        float | None,
+        option("--max DISTANCE", "With --metric euclidean: only what is at most DISTANCE away."),
+    ] = None
+
+
+@group("Output")
+class ResultOptions(NamedTuple):
+    """How the results of `similarity` are shown."""
+
+    plot: Annotated[
+        str | None,
+        option(
+            "--plot FILE.png|svg",
+            "Draw it as well: a heat map of the texts, or with --in a map of the rows with "
+            "the hits marked (needs the extra plot).",
+        ),
+    ] = None
+    force: Annotated[bool, option("--force", "Replace a picture that exists.")] = False
+    columns: Annotated[
+        str | None,
+        option(
+            "--columns NAME,...",
+            "The rows' columns to show; all by default, on a terminal id and text.",
+        ),
+    ] = None
+    format: Annotated[
+        Literal["table", "json", "jsonl", "tsv"] | None,
+        option("--format", "By default a table on a terminal, else plain numbers or tsv."),
+    ] = None
