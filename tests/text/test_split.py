@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tovec.text import tokens
-from tovec.text.split import ASSUMED, EXACT, LEAST, Chunk, split, split_tokens
+from tovec.text.split import ASSUMED, EXACT, MIN_CHUNK_TOKENS, Chunk, split, split_tokens
 
 measures = st.sampled_from([EXACT, ASSUMED])
 piece = st.sampled_from(
@@ -24,6 +24,9 @@ piece = st.sampled_from(
         "antidisestablishment",
         "  ",
         "\t",
+        "\xa0",
+        "\ufeff",
+        "\U0001d4b3",
     ]
 )
 written = st.one_of(
@@ -32,7 +35,7 @@ written = st.one_of(
 )
 
 
-@given(written, st.integers(LEAST, 40), st.integers(0, 20), measures)
+@given(written, st.integers(MIN_CHUNK_TOKENS, 40), st.integers(0, 20), measures)
 def test_chunks_cover_the_text_and_fit_the_limit(text, size, overlap, measure):
     overlap = min(overlap, size // 2)
     chunks = split(text, size, overlap, measure)
@@ -50,22 +53,44 @@ def _pairs(chunks: list[Chunk]):
     return pairwise(chunks)
 
 
-@given(written, st.integers(LEAST, 40))
+@given(written, st.integers(MIN_CHUNK_TOKENS, 40))
 def test_a_text_that_fits_is_one_chunk(text, size):
     chunks = split(text, max(size, tokens.count(text)), 0, EXACT)
     assert [(one.start, one.end) for one in chunks] == ([(0, len(text))] if text.strip() else [])
 
 
+@given(written, st.integers(4, 40), measures)
+def test_a_prefix_with_one_more_character_has_too_many_tokens(text, limit, measure):
+    """#262"""
+    end = measure.prefix(text, 0, limit)
+    assert measure.count(text[:end]) <= limit
+    assert end == len(text) or measure.count(text[: end + 1]) > limit
+
+
 @given(written, st.integers(4, 40))
-def test_a_prefix_is_the_longest_that_ends_with_a_token(text, limit):
+def test_a_prefix_holds_at_least_the_first_tokens(text, limit):
+    """Unless these tokens, as a text of their own, are more."""
     end = tokens.prefix(text, 0, limit)
-    assert tokens.count(text[:end]) <= limit
     ids = tokens.encode(text)
     if len(ids) <= limit:
         assert end == len(text)
     else:
         plain = tokens.decode_bytes(ids[:limit]).decode(errors="ignore")
-        assert end == len(plain) or tokens.count(plain) > limit
+        assert end >= len(plain) or tokens.count(plain) > limit
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "kept"),
+    [
+        (".ééwordé \xa0a", 6, ".ééwordé \xa0"),
+        ("\U0001d4b3-\xa0\xa0-\ufeff 日", 5, "\U0001d4b3-\xa0\xa0"),
+        ("word-\n\xa0!.-", 4, "word-\n\xa0!."),
+    ],
+)
+def test_a_character_of_several_tokens_is_kept_where_it_fits(text, limit, kept):
+    """#262: what follows decides whether a character is one token or a part of several."""
+    assert tokens.count(kept) <= limit < tokens.count(text)
+    assert text[: tokens.prefix(text, 0, limit)] == kept
 
 
 @given(written, st.integers(0, 50), st.integers(4, 40))
@@ -117,8 +142,11 @@ def test_without_sentences_a_chunk_ends_with_a_word_and_without_words_with_a_tok
 
 def test_white_space_alone_is_no_chunk():
     text = "one" + "\n" * 3000 + "two"
-    assert [text[a:b].strip() for a, b, _ in split(text, LEAST, 0, EXACT)] == ["one", "two"]
-    assert split("\n" * 500, LEAST, 0, EXACT) == []
+    assert [text[a:b].strip() for a, b, _ in split(text, MIN_CHUNK_TOKENS, 0, EXACT)] == [
+        "one",
+        "two",
+    ]
+    assert split("\n" * 500, MIN_CHUNK_TOKENS, 0, EXACT) == []
 
 
 def test_an_overlap_begins_with_a_sentence_or_a_word():
@@ -130,7 +158,9 @@ def test_an_overlap_begins_with_a_sentence_or_a_word():
         assert shared.startswith("This is")
 
 
-@given(st.lists(st.integers(0, 9), max_size=60), st.integers(LEAST, 20), st.integers(0, 10))
+@given(
+    st.lists(st.integers(0, 9), max_size=60), st.integers(MIN_CHUNK_TOKENS, 20), st.integers(0, 10)
+)
 def test_token_arrays_are_cut_evenly(ids, size, overlap):
     overlap = min(overlap, size // 2)
     chunks = split_tokens(ids, size, overlap)

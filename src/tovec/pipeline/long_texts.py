@@ -173,7 +173,7 @@ def _limit(long: LongTexts, item_tokens: int | None) -> int | None:
                 hint="say how with --long truncate, split or mean",
             )
         return item_tokens
-    from tovec.text.split import LEAST
+    from tovec.text.split import MIN_CHUNK_TOKENS
 
     limit = size or item_tokens
     if limit is None:
@@ -182,8 +182,8 @@ def _limit(long: LongTexts, item_tokens: int | None) -> int | None:
         )
     if item_tokens is not None and limit > item_tokens:
         raise UsageError(f"--chunk-tokens {limit:,} is more than the model takes, {item_tokens:,}")
-    if limit < LEAST:
-        raise UsageError(f"--chunk-tokens is at least {LEAST}")
+    if limit < MIN_CHUNK_TOKENS:
+        raise UsageError(f"--chunk-tokens is at least {MIN_CHUNK_TOKENS}")
     if overlap and policy == "truncate":
         raise UsageError("--overlap is for --long split and mean")
     if not 0 <= overlap <= limit // 2:

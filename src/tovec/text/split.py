@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tovec.text import tokens
 
-LEAST = 8  # tokens of a chunk, at least: a character has up to four
+MIN_CHUNK_TOKENS = 8  # a character has up to four
 ASSUMED_BYTES = 2  # a token is taken to have at least so many bytes where the tokenizer is unknown
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
@@ -26,8 +26,9 @@ _WORD = re.compile(r"\s+")
 class Measure(NamedTuple):
     """How the tokens of a text are counted.
 
-    `prefix(text, start, limit)` gives the end of the longest stretch from `start` that has at most
-    `limit` tokens, `suffix(text, end, limit)` about the start of the longest that ends there.
+    `prefix(text, start, limit)` returns the end of a stretch from `start` that has at most `limit`
+    tokens, and with one more character has more; `suffix(text, end, limit)` about the start of the
+    longest that ends there.
     """
 
     count: Callable[[str], int]
@@ -67,9 +68,9 @@ ASSUMED = Measure(_assumed, _assumed_prefix, _assumed_suffix)
 
 
 def split(text: str, size: int, overlap: int, measure: Measure) -> list[Chunk]:
-    """Give the chunks of a text: at most `size` tokens each, about `overlap` shared by neighbours.
+    """Return a text's chunks: at most `size` tokens each, about `overlap` shared by neighbours.
 
-    `size` is at least LEAST, `overlap` at most half of it.
+    `size` is at least MIN_CHUNK_TOKENS, `overlap` at most half of it.
     """
     chunks: list[Chunk] = []
     start = done = 0  # `done`: where the chunk before ended
@@ -86,14 +87,14 @@ def split(text: str, size: int, overlap: int, measure: Measure) -> list[Chunk]:
 
 
 def split_tokens(ids: Sequence[int], size: int, overlap: int) -> list[Chunk]:
-    """Give the chunks of an array of tokens; start and end count tokens."""
+    """Return the chunks of an array of tokens; start and end count tokens."""
     starts = range(0, max(len(ids) - overlap, 1), size - overlap)
     ends = [min(start + size, len(ids)) for start in starts]
     return [Chunk(start, end, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
 def _end(text: str, start: int, done: int, size: int, measure: Measure) -> tuple[int, int]:
-    """Give the best end of a chunk, and its tokens."""
+    """Return the best end of a chunk, and its tokens."""
     furthest = measure.prefix(text, start, size)
     if furthest < len(text):
         earliest = max(done, start + (furthest - start) // 2)
@@ -110,7 +111,7 @@ def _boundaries(text: str, earliest: int, furthest: int) -> Iterator[int]:
 
 
 def _next_start(text: str, start: int, end: int, overlap: int, measure: Measure) -> int:
-    """Give where the next chunk begins, after the start of this one and not after its end."""
+    """Return where the next chunk begins, after the start of this one and not after its end."""
     first = measure.suffix(text, end, overlap)
     if first <= start:
         return end

@@ -90,9 +90,9 @@ def decode_bytes(tokens: Sequence[int]) -> bytes:
 
 
 def prefix(text: str, start: int, limit: int) -> int:
-    """Give the end of the longest stretch from `start` with at most `limit` tokens.
+    """Return where a stretch from `start` with at most `limit` tokens ends, as far as it can.
 
-    It ends where a token does, and never inside a character.
+    It never ends inside a character, and has more than `limit` tokens with the next one.
     """
     window = _TOKEN_CHARACTERS * limit
     ids = encode(text[start : start + window])
@@ -104,11 +104,15 @@ def prefix(text: str, start: int, limit: int) -> int:
     while len(ids) > limit:  # cut short, a text may have more tokens than it had before
         kept = decode_bytes(ids[:limit]).decode(errors="ignore")
         ids = encode(kept)
-    return start + len(kept)
+    end = start + len(kept)
+    # A character that several tokens share with what follows it may be a single one at the end.
+    while end < len(text) and count(text[start : end + 1]) <= limit:
+        end += 1
+    return end
 
 
 def suffix(text: str, end: int, limit: int) -> int:
-    """Give the start of a stretch that ends at `end` and has about `limit` tokens."""
+    """Return the start of a stretch that ends at `end` and has about `limit` tokens."""
     window = text[max(0, end - _TOKEN_CHARACTERS * limit) : end]
     return end - len(decode_bytes(encode(window)[-limit:]).decode(errors="ignore"))
 
