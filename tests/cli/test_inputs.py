@@ -1,8 +1,10 @@
 """Every input format through `tovec embed`, as a user runs it."""
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.cli.inside import Done, run
 from tests.servers.loopback import Loopback
 
 from tovec.local.model import StaticModel, normalise_text
@@ -317,3 +320,89 @@ def test_an_output_among_its_inputs_can_be_made_again(tovec, tmp_path, command):
         done = tovec(*command, *options, cwd=tmp_path)
         assert done.returncode == 0
         assert pq.read_table(tmp_path / "a.parquet")["text"].to_pylist() == ["one", "two"]
+
+
+def batch_of_a_pipe(pipe, data: bytes, *options: object) -> Done:
+    """Run a batch whose input is a FIFO that delivers `data`."""
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=pipe.write_bytes, args=(data,))
+    feeder.start()
+    done = run("batch", pipe, "-p", "local", "-o", pipe.parent / "o.jsonl", "--force", *options)
+    feeder.join()
+    pipe.unlink()
+    return done
+
+
+def test_rows_of_a_pipe_are_named_as_the_pipe_was(tmp_path):
+    """#263: the job reads a copy, whose path says nothing to the user."""
+    dirty = b'{"text": "one"}\n{"text": \n{"text": 3}\n'
+    pipe = tmp_path / "rows.jsonl"
+    done = batch_of_a_pipe(pipe, dirty)
+    assert done.code == 3
+    rejects = rows_of((tmp_path / "o.jsonl.rejects.jsonl").read_bytes())
+    assert [row["source"] for row in rejects] == [str(pipe)] * 2
+    for name, data, where, options in (
+        ("rows.jsonl", dirty, ", line 2", ("--on-error", "stop", "--job-dir", tmp_path / "job")),
+        ("rows.csv", b'text,n\n"one,1\n', ", line 2", ()),
+        ("rows.csv", late_csv("1", "1.5"), f", line {LATE_LINE}", ()),
+        ("rows.csv", b"text\none\n", "", ("--text-field", "body")),
+        ("rows.parquet", b"PAR1 and no more", "", ()),
+        ("rows.arrow", b"ARROW1\0\0 and no more", "", ()),
+        ("rows.json", b'[{"text": "one"', "", ()),
+        ("rows.jsonl.gz", b"\x1f\x8b and no more", "", ()),
+    ):
+        done = batch_of_a_pipe(tmp_path / name, data, *options)
+        assert done.code == 6, done.err
+        assert f"  at {tmp_path / name}{where}".encode() in done.err
+        assert b".tovec/" not in done.err
+    done = batch_of_a_pipe(tmp_path / "a.txt", b"one text", "--input-format", "text")
+    assert done.code == 0, done.err
+    (row,) = rows_of((tmp_path / "o.jsonl").read_bytes())
+    assert row["path"] == str(tmp_path / "a.txt")
+
+
+LATE_LINE = 13  # of the late value: 12 rows of 100 kB are before it, more than the first MiB
+
+
+def late_csv(early: str, late: str) -> bytes:
+    """Return a CSV file whose last value is of another type than those of its first MiB."""
+    values = [early] * (LATE_LINE - 2) + [late]
+    return "".join(
+        ["text,pad,v\n", *(f"row {i},{'x' * 100_000},{value}\n" for i, value in enumerate(values))]
+    ).encode()
+
+
+@pytest.mark.parametrize("command", ["embed", "batch"])
+@pytest.mark.parametrize(
+    ("kind", "early", "late"),
+    [
+        ("whole numbers", "12", "2.10"),
+        ("whole numbers", "-7", "007"),
+        ("decimal numbers", "2.5", "2.10"),
+        ("true and false", "true", "TRUE"),
+        ("dates", "2024-02-29", "2024-02-30"),
+        ("times", "2024-02-29T01:02:03", "2024-02-29 01:02:03"),
+        ("times in UTC", "2024-02-29T01:02:03+00:00", "2024-02-29T01:02:03Z"),
+    ],
+)
+def test_a_late_value_of_another_type_is_named_with_the_way_out(
+    command, kind, early, late, tmp_path
+):
+    """#264: types are known from the first MiB; with --csv-types text nothing is paid twice."""
+    path, target = tmp_path / "rows.csv", tmp_path / "o.jsonl"
+    path.write_bytes(late_csv(early, late))
+    with Loopback(dimensions=8) as server:
+        source = [path] if command == "batch" else ["-f", path]
+        line = [command, *source, "-o", target, "--base-url", server.base_url, "-m", "m"]
+        done = run(*line)
+        assert done.code == 6
+        said = done.err.decode()
+        assert f"the column 'v' holds {kind} in the first rows, and '{late}' here" in said
+        assert f"  at {path}, line {LATE_LINE}\n  --csv-types text" in said
+        assert not target.exists()
+        again = run(*line, "--csv-types", "text")
+        assert again.code == 0, again.err
+        asked = [text for one in server.ledger.entries for text in json.loads(one.body)["input"]]
+    assert [row["v"] for row in rows_of(target.read_bytes())] == [early] * 11 + [late]
+    if command == "batch":
+        assert sorted(asked) == sorted({*asked})

@@ -16,7 +16,7 @@ from tovec import formats
 from tovec.errors import InputError, UsageError
 from tovec.formats import estimate
 from tovec.formats.protocols import ReadOptions
-from tovec.formats.source import StandardInput, check_ends, unreadable
+from tovec.formats.source import CopyOf, StandardInput, check_ends, unreadable
 from tovec.records import Block
 from tovec.store.job import Job
 from tovec.store.spool import spool
@@ -47,7 +47,7 @@ class Inputs:
                 check_ends(path)
                 with FileIO(path) as source:
                     spool(source, kept)
-                path = kept
+                path = CopyOf(path, kept)
             paths.append(path)
         self._paths = tuple(paths)
         self._stamp = _stamp(self._paths)

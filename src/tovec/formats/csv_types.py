@@ -21,6 +21,7 @@ _TIME = r"[0-9-]{10}T[0-9:]{8}(\.[0-9]{6})?"
 class Type(NamedTuple):
     """A column's type: the pattern of its texts, and how they are read, checked and written."""
 
+    name: str  # of its values, for messages
     kind: pa.DataType
     pattern: re.Pattern[str]
     parse: Callable[[str], Any]
@@ -60,12 +61,39 @@ def _true(text: str) -> bool:
 
 _INT64 = 1 << 63
 TYPES = (
-    Type(pa.int64(), re.compile("-?[0-9]+"), int, str, lambda value: -_INT64 <= value < _INT64),
-    Type(pa.float64(), re.compile("-?[0-9.]+(e[-+][0-9]+)?"), float, repr, math.isfinite),
-    Type(pa.bool_(), re.compile("true|false"), _true, lambda value: "true" if value else "false"),
-    Type(pa.date32(), re.compile("[0-9-]{10}"), date.fromisoformat, date.isoformat),
-    Type(pa.timestamp("us"), re.compile(_TIME), datetime.fromisoformat, datetime.isoformat),
     Type(
+        "whole numbers",
+        pa.int64(),
+        re.compile("-?[0-9]+"),
+        int,
+        str,
+        lambda value: -_INT64 <= value < _INT64,
+    ),
+    Type(
+        "decimal numbers",
+        pa.float64(),
+        re.compile("-?[0-9.]+(e[-+][0-9]+)?"),
+        float,
+        repr,
+        math.isfinite,
+    ),
+    Type(
+        "true and false",
+        pa.bool_(),
+        re.compile("true|false"),
+        _true,
+        lambda value: "true" if value else "false",
+    ),
+    Type("dates", pa.date32(), re.compile("[0-9-]{10}"), date.fromisoformat, date.isoformat),
+    Type(
+        "times",
+        pa.timestamp("us"),
+        re.compile(_TIME),
+        datetime.fromisoformat,
+        datetime.isoformat,
+    ),
+    Type(
+        "times in UTC",
         pa.timestamp("us", "UTC"),
         re.compile(_TIME + r"\+00:00"),
         datetime.fromisoformat,

@@ -56,11 +56,11 @@ def read(
                 read += len(block.inputs) + len(block.problems)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno:
-                raise FileError(f"reading failed: {error.strerror}", where=path) from None
+                raise FileError(f"reading failed: {error.strerror}", where=shown(path)) from None
             reason = str(error).partition("\n")[0].rstrip(".")
             raise InputError(
                 f"not a whole Parquet file: {reason}" + (f", after {read:,} rows" if read else ""),
-                where=path,
+                where=shown(path),
                 hint="decompress it first: Parquet is compressed inside" * has_suffix(path),
             ) from None
 
@@ -80,7 +80,7 @@ def _open_file(path: str) -> BufferedReader:
     found = binary_kind(raw.peek(HEAD_BYTES)[:HEAD_BYTES])
     if found is not None and not found[0].startswith("a Parquet"):
         raw.close()
-        raise InputError(f"this is {found[0]}, not Parquet", where=path, hint=found[1])
+        raise InputError(f"this is {found[0]}, not Parquet", where=shown(path), hint=found[1])
     return raw
 
 

@@ -17,8 +17,24 @@ from tovec.formats.directories import STDIN
 WAIT_SECONDS = 0.25
 
 
+class CopyOf(str):
+    """The path of a copy, which rows and messages call by its original's name."""
+
+    __slots__ = ("original",)
+
+    def __new__(cls, original: str, path: str) -> CopyOf:
+        """Return `path`, to be shown as `original`."""
+        copy = super().__new__(cls, path)
+        copy.original = original
+        return copy
+
+    original: str
+
+
 def shown(path: str) -> str:
     """Return the name of a source in messages."""
+    if isinstance(path, CopyOf):
+        return path.original
     return "standard input" if path == STDIN else path
 
 
@@ -75,7 +91,7 @@ def open_regular(path: str) -> BufferedReader:
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             check_ends(path)
-            raise InputError("this is a pipe, and a file is needed", where=path)
+            raise InputError("this is a pipe, and a file is needed", where=shown(path))
         return BufferedReader(FileIO(path), CHUNK)
     except OSError as error:
         raise unreadable(error, path) from None
@@ -88,11 +104,11 @@ def check_ends(path: str) -> None:
     """
     mode = Path(path).stat().st_mode
     if stat.S_ISDIR(mode):
-        raise InputError("this is a directory, and a file is needed", where=path)
+        raise InputError("this is a directory, and a file is needed", where=shown(path))
     if stat.S_ISSOCK(mode):
-        raise InputError("this is a socket, and a file is needed", where=path)
+        raise InputError("this is a socket, and a file is needed", where=shown(path))
     if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not _is_ending_device(path)):
-        raise InputError("this is a device, and a file is needed", where=path)
+        raise InputError("this is a device, and a file is needed", where=shown(path))
 
 
 def _is_ending_device(path: str) -> bool:
@@ -105,8 +121,8 @@ def _is_ending_device(path: str) -> bool:
 def unreadable(error: OSError, path: str) -> InputError | FileError:
     """Return the error for a file that cannot be opened."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return InputError("no such file", where=path)
-    return FileError(f"the file cannot be read: {error.strerror}", where=path)
+        return InputError("no such file", where=shown(path))
+    return FileError(f"the file cannot be read: {error.strerror}", where=shown(path))
 
 
 def chunks(path: str, stdin: RawIOBase | None = None) -> Iterator[bytes]:
