@@ -49,3 +49,11 @@ def test_the_check_of_the_benchmark_sees_a_row_that_is_wrong(kind, tmp_path, mon
     pq.write_table(pa.table({"id": ids, "text": texts, "embedding": flat}), path)
     assert bulk.wrong_rows(path, 3) == 1
     assert bulk.wrong_rows(path, 4) == 2
+
+
+def test_the_embedded_models_benchmark_checks_its_vectors():
+    """What is quick must still be what each text gets alone."""
+    command = [sys.executable, str(BENCHMARKS / "embedded.py"), "--texts", "200", "--runs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert "| tovec |" in done.stdout

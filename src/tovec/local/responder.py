@@ -21,7 +21,9 @@ import orjson
 from numpy.typing import NDArray
 
 from tovec.endpoint.transport import Reply
-from tovec.local.model import DIMENSIONS, MODEL_ID, StaticModel, normalise_text
+from tovec.local.embedded import EmbeddedModel
+from tovec.local.local_model import LocalModel, ReadTexts
+from tovec.local.model import DIMENSIONS, MODEL_ID
 from tovec.text import tokens
 
 EMBEDDINGS = "/v1/embeddings"
@@ -64,9 +66,9 @@ class Refused(Exception):  # noqa: N818 - it describes a request
 
 
 class Asked(NamedTuple):
-    """A request that has passed every check: its texts, and their tokens as a bill counts them."""
+    """A request that has passed every check; `tokens` as a bill counts them."""
 
-    texts: list[str]
+    texts: ReadTexts
     tokens: int
     dimensions: int
     base64: bool
@@ -75,7 +77,7 @@ class Asked(NamedTuple):
 def answer(
     method: str, path: str, headers: Mapping[str, str], body: bytes, *, key: str | None = None
 ) -> Reply:
-    """Give the endpoint's answer to one request.
+    """Return the endpoint's answer to one request.
 
     `path` is decoded and without query, header names are lower-case. With a `key`, requests that
     do not bring it as a bearer token get 401.
@@ -87,7 +89,7 @@ def answer(
 
 
 def refusal(path: str, refused: Refused) -> Reply:
-    """Give the error answer, in the shape that the path's API documents."""
+    """Return the error answer, in the shape that the path's API documents."""
     if path.rstrip("/") != NUGEN:
         error = {"message": refused.message, "type": refused.kind}
         return _reply(
@@ -104,8 +106,7 @@ def refusal(path: str, refused: Refused) -> Reply:
 
 def warm() -> None:
     """Load model and tokenizer now, for a server that will need them."""
-    _model()
-    tokens.load()
+    _model().load()
 
 
 def _reply(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Reply:
@@ -121,8 +122,8 @@ def _reply(status: int, content: Any, headers: Mapping[str, str] | None = None) 
 
 
 @cache
-def _model() -> StaticModel:
-    return StaticModel.load()
+def _model() -> LocalModel:
+    return EmbeddedModel()
 
 
 def _answered(
@@ -142,8 +143,7 @@ def _answered(
         return _models(path)
     _check_body(headers, body)
     asked = _asked(body)
-    encoded = tokens.encode_batch([normalise_text(text) for text in asked.texts])
-    vectors = _model().embed(encoded, asked.dimensions)
+    vectors = asked.texts.embed(asked.dimensions)
     return shape(_data(vectors, base64=asked.base64), asked.tokens)
 
 
@@ -185,7 +185,7 @@ def _check_body(headers: Mapping[str, str], body: bytes) -> None:
 
 
 def too_large() -> Refused:
-    """Give the refusal of a body over the cap."""
+    """Return the refusal of a body over the cap."""
     message = f"Payload too large: the body may have {MAX_BODY} bytes."
     return Refused(413, message, code="payload_too_large")
 
@@ -257,8 +257,8 @@ def _encoding(value: object) -> str:
     return str(value or "float")
 
 
-def _inputs(value: object) -> tuple[list[str], list[int]]:
-    """Give the texts of `input`, whichever of its four forms it has, and their tokens' counts."""
+def _inputs(value: object) -> tuple[ReadTexts, list[int]]:
+    """Return the texts of `input`, whichever of its four forms it has, and their token counts."""
     several: Any = [value] if isinstance(value, str) else value
     if not isinstance(several, list):
         raise _wrong_type("input", "a string or an array")
@@ -273,27 +273,28 @@ def _inputs(value: object) -> tuple[list[str], list[int]]:
         raise _invalid("input", message, "array_above_max_length")
     names = ["input"] if single else [f"input[{i}]" for i in range(len(several))]
     if kinds == {str}:
-        return several, _text_counts(several, names)
+        return _read_texts(several, names)
     if kinds == {list}:
-        return _token_texts(list(map(_whole, several)), names), list(map(len, several))
+        texts = _token_texts(list(map(_whole, several)), names)
+        return _model().read(texts), list(map(len, several))
     raise _wrong_type("input", "one kind: strings, token ids, or arrays of token ids")
 
 
-def _text_counts(texts: list[str], names: list[str]) -> list[int]:
+def _read_texts(texts: list[str], names: list[str]) -> tuple[ReadTexts, list[int]]:
     for name, text in zip(names, texts, strict=True):
         if not text:
             raise _invalid(name, "input cannot be an empty string.", "empty_string")
         if len(text) > MAX_ITEM_TOKENS * _LONGEST_TOKEN:  # sure without counting
             raise _too_long(name)
-    counts = tokens.count_batch(texts)
-    for name, count in zip(names, counts, strict=True):
+    read = _model().read(texts)
+    for name, count in zip(names, read.counts, strict=True):
         if count > MAX_ITEM_TOKENS:
             raise _too_long(name)
-    return counts
+    return read, read.counts
 
 
 def _token_texts(several: list[list[Any]], names: list[str]) -> list[str]:
-    """Give the texts that token ids stand for: they get the vectors which the texts get."""
+    """Return the texts that token ids stand for: they get the vectors which the texts get."""
     for name, ids in zip(names, several, strict=True):
         if not ids:
             raise _invalid(name, "empty array.", "empty_array")
@@ -309,7 +310,7 @@ def _token_texts(several: list[list[Any]], names: list[str]) -> list[str]:
 
 
 def _whole(values: list[Any]) -> list[Any]:
-    """Give the numbers with 5.0 as 5: JSON knows no other difference between the two."""
+    """Return the numbers with 5.0 as 5: JSON knows no other difference between the two."""
     if float not in set(map(type, values)):
         return values
     return [int(v) if type(v) is float and v.is_integer() else v for v in values]
