@@ -78,11 +78,11 @@ class LearnedLimits:
         self.throttles = 0  # bursts of 429s in a row
         self._throttled_at = -1e9
 
-    def wait(self, now: float, tokens: float) -> float:
-        """Return the seconds until a request may be sent, or until the caller should ask again."""
+    def wait(self, now: float, tokens: float, requests: float = 1) -> float:
+        """Return the seconds until so much may be sent, or until the caller should ask again."""
         return max(
             self.paused_until - now,
-            self.requests.wait(now, 1),
+            self.requests.wait(now, requests),
             self.tokens.wait(now, tokens),
         )
 

@@ -178,8 +178,9 @@ class Client:
         self._governor.stop()
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections, and leave what is shared with other processes."""
         await self._transport.close()
+        self._governor.close()
 
     async def models(self) -> list[dict[str, Any]]:
         """Give what `GET /v1/models` lists."""

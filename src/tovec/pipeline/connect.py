@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tovec import __version__
 from tovec.endpoint import address as endpoints
 from tovec.endpoint import credentials, models, providers
+from tovec.endpoint.admission import Admission, ProcessAdmission
 from tovec.endpoint.client import Client
 from tovec.endpoint.governor import DEFAULT_CONCURRENCY, Governor
 from tovec.endpoint.transport import Transport
@@ -106,6 +107,7 @@ def connect(
             rpm=settings.rpm,
             tpm=settings.tpm,
             give_up_after=settings.give_up_after,
+            admission=_admission(endpoint, key, settings, environ),
         ),
         key,
         observer=observer,
@@ -117,6 +119,20 @@ def connect(
         and "base_url" not in settings.providers.get(provider.name, {}),
     )
     return Connection(client, model, provider, concurrency, key is not None)
+
+
+def _admission(
+    endpoint: endpoints.Endpoint,
+    key: credentials.Secret | None,
+    settings: Settings,
+    environ: Mapping[str, str],
+) -> Admission:
+    """Return what admits requests, shared with other processes that send the same key."""
+    if key is None or endpoint.provider.in_process:
+        return ProcessAdmission(settings.rpm, settings.tpm)
+    from tovec.endpoint import shared_admission
+
+    return shared_admission.make_admission(endpoint, key, environ, settings.rpm, settings.tpm)
 
 
 def _transport(endpoint: endpoints.Endpoint, concurrency: int) -> Transport:
