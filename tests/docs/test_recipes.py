@@ -1,21 +1,26 @@
 """Every block of docs/recipes.md runs and prints what stands below it."""
 
+import importlib
 import importlib.util
+import json
 import os
 import pwd
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from tests.cli import inside
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
@@ -43,6 +48,7 @@ NEEDS = {
     "postgres": ["psycopg"],
     "pgvector": ["psycopg"],
     "chunks": ["pandas"],
+    "float16": [],
 }
 
 
@@ -109,7 +115,49 @@ def test_the_recipe_for_sqlite_vec(folder):
     python = with_extensions()
     if python is None:
         pytest.skip("this Python's sqlite3 was built without extensions")
-    run(RECIPES["sqlite_vec"], folder, python, PYTHONPATH=sysconfig.get_path("platlib"))
+    packages = {Path(importlib.import_module(one).__file__ or "").parents[1]
+                for one in ("sqlite_vec", "numpy", "pyarrow")}  # fmt: skip
+    run(RECIPES["sqlite_vec"], folder, python, PYTHONPATH=os.pathsep.join(map(str, packages)))
+
+
+def test_a_python_without_extensions_ends_as_the_page_says(folder):
+    """Who meets this error finds it on the page, with the Pythons that do not have it."""
+    need("sqlite_vec")
+    if hasattr(sqlite3.Connection, "enable_load_extension"):
+        pytest.skip("this Python's sqlite3 loads extensions")
+    words = "'sqlite3.Connection' object has no attribute 'enable_load_extension'"
+    assert f"`{words}`" in " ".join(PAGE.split())
+    with pytest.raises(AssertionError, match=words):
+        run(RECIPES["sqlite_vec"], folder)
+
+
+def test_large_ids_and_jq_are_as_the_page_says():
+    """jq up to 1.6 reads numbers as float64, a later one keeps those that it only passes on."""
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    version = subprocess.check_output(["jq", "--version"], text=True)
+    found = re.match(r"jq-(\d+)\.(\d+)", version)
+    assert found is not None, version
+    exact = tuple(map(int, found.groups())) > (1, 6)
+    row = b'{"id": 9007199254740993, "text": "one"}\n'
+    written = inside.run("embed", "-p", "local", "--input-format", "jsonl", stdin=row).out
+    assert json.loads(written)["id"] == 9007199254740993
+    passed = subprocess.check_output(["jq", ".id"], input=written)
+    assert passed.decode().strip() == ("9007199254740993" if exact else "9007199254740992")
+
+
+@pytest.mark.parametrize("module", ["pandas", "polars", "duckdb"])
+def test_readers_that_the_page_names_open_float16(module, tmp_path):
+    """What reads float16 reads the same numbers."""
+    reader = pytest.importorskip(module, reason=f"{module} is not installed")
+    path = tmp_path / "half.parquet"
+    assert inside.run("embed", "-p", "local", "a", "b", "--dtype", "float16", "-o", path).code == 0
+    stored = pq.read_table(path)["embedding"].to_pylist()
+    if module == "duckdb":
+        found = [row for (row,) in reader.sql(f"select embedding from '{path}'").fetchall()]
+    else:
+        found = [list(row) for row in reader.read_parquet(path)["embedding"]]
+    assert np.array_equal(np.array(found, np.float32), np.array(stored, np.float32))
 
 
 def with_extensions() -> str | None:
