@@ -13,6 +13,7 @@ import pytest
 from tests.endpoint.virtual_time import run_virtually
 from tests.servers.loopback import Allowance
 
+from tovec.endpoint.admission import ProcessAdmission, Ticket
 from tovec.endpoint.governor import Governor
 from tovec.endpoint.rate_headers import Rates
 
@@ -522,3 +523,36 @@ def test_hours_of_sleep_are_no_hours_of_credit() -> None:
     for left in run_virtually(work):
         assert sum(at < left[0] + 1 for at in left) <= 30
     assert Governor()._clock is time.monotonic
+
+
+@pytest.mark.parametrize("tokens", [10_000, 90_000])
+def test_a_long_wait_is_reported_when_it_begins_and_not_again(tokens: int) -> None:
+    """#206: with the seconds that it will probably take."""
+    said = Rates(600, 100_000, 599, 0, 0.1, 60.0)
+
+    async def work(clock: Clock) -> tuple[list[float], float]:
+        one, held = governor(clock), list[float]()
+        one.on_hold = held.append
+        await send(one, clock, 100_000, rates=said)
+        await asyncio.sleep(2)
+        began = clock()
+        return held, await send(one, clock, tokens) - began
+
+    held, took = run_virtually(work)
+    assert held == [pytest.approx(took, abs=0.01)]
+
+
+def test_a_wait_that_becomes_long_bit_by_bit_is_reported_each_second() -> None:
+    """#206: another process holds the turn, and nobody knows for how long."""
+
+    class Behind(ProcessAdmission):
+        def request(self, now: float, tokens: int) -> Ticket | float:
+            return 0.02 if now < 5 else super().request(now, tokens)
+
+    async def work(clock: Clock) -> list[float]:
+        one, held = governor(clock, admission=Behind()), list[float]()
+        one.on_hold = lambda _seconds: held.append(clock())
+        await one.admit(1)
+        return held
+
+    assert [round(at) for at in run_virtually(work)] == [1, 2, 3, 4]

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from tovec.endpoint.rate_headers import Rates
 from tovec.endpoint.rates import MAX_RESET_SECONDS, EndpointRate, OwnRate
 
+RECHECK_SECONDS = 1.0  # what is learned meanwhile may shorten a wait
 MIN_RATIO, MAX_RATIO = 0.25, 4.0  # of the endpoint's count of tokens to our estimate
 
 
@@ -32,9 +33,10 @@ class Admission(Protocol):
         ...
 
     def request(self, now: float, tokens: int) -> Ticket | float:
-        """Return a ticket, and count the request as sent; or the seconds after which to ask again.
+        """Return a ticket, and count the request as sent; or about how many seconds it must wait.
 
-        One that waits keeps its turn until it has its ticket or withdraws.
+        A request that waits keeps its turn if it asks again every RECHECK_SECONDS, until it has its
+        ticket or withdraws.
         """
         ...
 
@@ -79,7 +81,7 @@ class LearnedLimits:
         self._throttled_at = -1e9
 
     def wait(self, now: float, tokens: float, requests: float = 1) -> float:
-        """Return the seconds until so much may be sent, or until the caller should ask again."""
+        """Return about how many seconds it takes until so much may be sent."""
         return max(
             self.paused_until - now,
             self.requests.wait(now, requests),
@@ -153,7 +155,7 @@ class ProcessAdmission:
         return min(known) / max(1.0, self._ratio) if known else None
 
     def request(self, now: float, tokens: int) -> Ticket | float:
-        """Return a ticket, or the seconds after which to ask again."""
+        """Return a ticket, or about how many seconds the request must wait."""
         charged = self.charge(tokens)
         wait = max(self.own_wait(now, charged), self.limits.wait(now, charged))
         return wait if wait > 0 else self.take(now, charged)

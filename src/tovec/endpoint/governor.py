@@ -13,13 +13,13 @@ a slot is free, and asyncio is imported only to wait.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tovec.endpoint.admission import Admission, ProcessAdmission
+from tovec.endpoint.admission import RECHECK_SECONDS, Admission, ProcessAdmission
 from tovec.endpoint.admission import Ticket as Ticket
 from tovec.endpoint.concurrency import DEFAULT_CONCURRENCY as DEFAULT_CONCURRENCY
 from tovec.endpoint.concurrency import Concurrency
@@ -106,23 +106,35 @@ class Governor:
     async def _wait_for_ticket(self, tokens: int, changed: asyncio.Event) -> Ticket:
         import asyncio
 
+        began = announced = self._clock()
         try:
-            while not isinstance(ticket := self._try(tokens), Ticket):
+            while not isinstance(found := self._try(tokens), Ticket):
                 changed.clear()
-                if HELD_SECONDS < ticket < FOREVER:
-                    self.on_hold(ticket)
-                try:
-                    async with asyncio.timeout(None if ticket == FOREVER else ticket + 0.001):
+                seconds = None
+                if found < FOREVER:
+                    announced = self._announce(found, began, announced)
+                    seconds = min(found, RECHECK_SECONDS) + 0.001
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
                         await changed.wait()
-                except TimeoutError:
-                    continue
         except BaseException:
             self.admission.withdraw()
             raise
-        return ticket
+        return found
+
+    def _announce(self, wait: float, began: float, announced: float) -> float:
+        """Report a wait that is long, or has become so; return until when one is reported."""
+        now = self._clock()
+        if wait <= HELD_SECONDS and now - began < HELD_SECONDS:
+            return announced
+        until = now + max(wait, HELD_SECONDS)
+        if announced > now and until <= announced + HELD_SECONDS:
+            return announced
+        self.on_hold(until - now)
+        return until
 
     def _try(self, tokens: int) -> Ticket | float:
-        """Return a ticket; or the seconds until it may be had, FOREVER where one must end first."""
+        """Return a ticket; or about how long it takes, FOREVER where a request must end first."""
         if self.slots.is_full():
             self.admission.withdraw()
             return FOREVER
@@ -153,7 +165,7 @@ class Governor:
         """Release what other processes may be waiting for."""
         self.admission.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
         """Let `stop` cancel the task while it is in here."""
         import asyncio

@@ -111,7 +111,7 @@ class EndpointRate:
         self._level_at = now
 
     def wait(self, now: float, amount: float) -> float:
-        """Return the seconds until so much may be sent, or until the caller should ask again."""
+        """Return about how many seconds it takes until so much may be sent; 0: it may be now."""
         if self.limit is None:
             return 0.0
         self._update(now)
@@ -125,8 +125,7 @@ class EndpointRate:
             return OTHERS_SECONDS if is_stale else 0.0
         if self._window_ends is not None:
             return self._window_ends - now
-        wait = (amount + reserve - self._level) / (self.limit / 60 - self._others / 2)
-        return min(wait, SETTLE_SECONDS)
+        return (amount + reserve - self._level) / (self.limit / 60 - self._others / 2)
 
     def _reserve(self, amount: float) -> float:
         """Return what to leave in a bucket for others, whose requests may arrive before ours.

@@ -22,7 +22,13 @@ from pathlib import Path
 
 from tovec.endpoint import shared_file
 from tovec.endpoint.address import Endpoint
-from tovec.endpoint.admission import Admission, LearnedLimits, ProcessAdmission, Ticket
+from tovec.endpoint.admission import (
+    RECHECK_SECONDS,
+    Admission,
+    LearnedLimits,
+    ProcessAdmission,
+    Ticket,
+)
 from tovec.endpoint.concurrency import START_CONCURRENCY
 from tovec.endpoint.credentials import Secret
 from tovec.endpoint.rate_headers import Rates
@@ -61,7 +67,7 @@ class SharedAdmission:
         return self._process.max_tokens
 
     def request(self, now: float, tokens: int) -> Ticket | float:
-        """Return a ticket, or the seconds after which to ask again; the turn is kept until then."""
+        """Return a ticket, or about how many seconds the request must wait for its turn."""
         self._join()
         process = self._process
         with self._locked():
@@ -74,7 +80,7 @@ class SharedAdmission:
             if wait > 0 and self._sweep(now):
                 wait = self._group_wait(now, charged)
             if wait > 0:
-                self._keep_turn(charged, now + wait + LATE_SECONDS)
+                self._keep_turn(charged, now + RECHECK_SECONDS + LATE_SECONDS)
                 return wait
             self._set(_TURN, 0)
             self._add_under_way(1, charged)
@@ -132,7 +138,7 @@ class SharedAdmission:
     # Waiting in turn --------------------------------------------------------------------------
 
     def _group_wait(self, now: float, charged: float) -> float:
-        """Return the seconds until there is room for this request and for those with a turn."""
+        """Return about how long it takes until there is room for it and for those before it."""
         turns = self._numbers[_MEMBERS + _TURN :: _FIELDS]
         ahead = array("d")
         if any(turns):
