@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tovec.endpoint import credentials, providers, proxies
 from tovec.endpoint.address import resolve, shown
-from tovec.endpoint.client import Client
 from tovec.endpoint.diagnosis import Overheard, Step, rate_headers, reach
 from tovec.errors import PersonError, UsageError
 from tovec.events import Observer
-from tovec.pipeline.connect import Hide, connect
-from tovec.pipeline.stream import drive
-from tovec.records import Answer, Request
+from tovec.pipeline.connect import Connection, Hide, connect
+from tovec.records import Request
 from tovec.settings import Settings, default_path
 
 IN_PROCESS = "in this process"
@@ -122,14 +120,18 @@ def check(
         overheard.append(Overheard(transport))
         return overheard[0]
 
-    connection = connect(once, environ, observer, hide, listen)
-    client, endpoint = connection.client, connection.client.endpoint
+    with connect(once, environ, observer, hide, listen) as connection:
+        yield from _steps(connection, overheard)
+
+
+def _steps(connection: Connection, overheard: Sequence[Overheard]) -> Iterator[Step]:
+    endpoint = connection.client.endpoint
     place = IN_PROCESS if connection.provider.in_process else shown(endpoint.url)
     yield Step("settings", "ok", f"{connection.provider.name}, {place}")
     if not connection.provider.in_process:
         yield from reach(endpoint.url, proxies.proxy_for(endpoint.url))
     started = time.monotonic()
-    answer = _ask(connection.provider.in_process, client)
+    answer = connection.run(connection.dispatcher.embed(Request(["hello"], 1)))
     took = time.monotonic() - started
     if not len(answer.vectors):
         raise PersonError(
@@ -144,18 +146,3 @@ def check(
     yield Step("latency", "ok", f"{1000 * took:.1f} ms for one short text")
     rates = rate_headers(heard.reply) if heard.reply is not None else ""
     yield Step("rate limits", "ok" if rates else "skipped", rates or "the answer names none")
-
-
-def _ask(in_process: bool, client: Client) -> Answer:
-    request = Request(["hello"], 1)
-    if in_process:
-        return drive(client.embed(request))
-    import asyncio
-
-    async def ask() -> Answer:
-        try:
-            return await client.embed(request)
-        finally:
-            await client.close()
-
-    return asyncio.run(ask())

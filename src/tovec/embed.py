@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from typing import NamedTuple
-
-import numpy as np
 
 from tovec import formats
 from tovec.errors import LaterError, TovecError
 from tovec.events import Answered, Event, Note, Observer, Progress
 from tovec.formats.protocols import ReadOptions, Sink, WriteOptions, Writer
-from tovec.pipeline import stream
 from tovec.pipeline.connect import Connection, Hide, connect
 from tovec.pipeline.long_texts import LongTexts
-from tovec.pipeline.packing import Packer
 from tovec.pipeline.prepare import Preparation
-from tovec.pipeline.reorder import Finished, Prepared
 from tovec.pipeline.retries import Retries
-from tovec.records import Block, Problem, Rows
+from tovec.pipeline.stream import embed_blocks
+from tovec.records import Block
 from tovec.settings import Settings
 from tovec.store.collisions import check_collisions
 from tovec.store.durable import OutputFile, StandardOutput, writing
@@ -59,38 +56,60 @@ def run(
     check_collisions({"the output": work.output, "its side file": side_file}, reads)
     progress = _Progress(observer)
     retries = Retries(progress)
-    connection = connect(work.settings, work.environ, retries, hide)
-    limit = connection.client.limits.item_tokens
-    preparation = Preparation(
-        limit, connection.count_text, long=work.long, id_field=work.read.id_field
-    )
-    sink: Sink
-    stored: OutputFile | StandardOutput
-    stored = sink = (
-        StandardOutput()
-        if work.output in (None, "-")
-        else OutputFile(str(work.output), force=work.if_exists == "replace")
-    )
-    try:
-        if view is not None:
-            writer = view()
-        else:
-            meta = connection.meta(work.dtype)
-            compression = formats.output_compression(work.output)
-            writer = formats.writer(format_name, sink, meta, work.write, compression)
-        with writing(work.output or "-"):
-            _stream(work, connection, preparation, writer, sink, progress)
-            writer.finish()
-        stored.commit()
-    except BaseException as error:
-        stored.discard()
-        retries.report()
-        _explain(error, work, connection, progress)
-        raise
+    with connect(work.settings, work.environ, retries, hide) as connection:
+        preparation = Preparation(
+            connection.client.limits.item_tokens,
+            connection.count_text,
+            long=work.long,
+            id_field=work.read.id_field,
+        )
+        stored = _destination(work)
+        try:
+            if view is not None:
+                writer = view()
+            else:
+                meta = connection.meta(work.dtype)
+                compression = formats.output_compression(work.output)
+                writer = formats.writer(format_name, stored, meta, work.write, compression)
+            with writing(work.output or "-"):
+                _write_rows(work, connection, preparation, writer, stored, progress)
+                writer.finish()
+            stored.commit()
+        except BaseException as error:
+            stored.discard()
+            retries.report()
+            _explain(error, work, connection, progress)
+            raise
     retries.report()
     for note in preparation.notes():
         observer(Note(note))
     return preparation
+
+
+def _destination(work: Embed) -> OutputFile | StandardOutput:
+    if work.output in (None, "-"):
+        return StandardOutput()
+    return OutputFile(str(work.output), force=work.if_exists == "replace")
+
+
+def _write_rows(
+    work: Embed,
+    connection: Connection,
+    preparation: Preparation,
+    writer: Writer,
+    sink: Sink,
+    progress: _Progress,
+) -> None:
+    embedded = embed_blocks(connection, _blocks(work), preparation, keep_partial=not sink.seekable)
+    with closing(embedded):
+        for finished in embedded:
+            preparation.leave_out(finished.refused)
+            writer.write(finished.rows, finished.extra, finished.vectors)
+            progress.written += len(finished.rows)
+            if sink.seekable:
+                progress(Progress("writing", progress.written, None, 0, None, 0))
+            else:
+                sink.file.flush()  # what is answered is seen at once, as under `tail -f`
 
 
 class _Progress:
@@ -126,45 +145,6 @@ def _explain(
     if remote and not isinstance(error, LaterError):
         said += f"; {advice}"
     progress(Note(said, "warning" if remote else "info"))
-
-
-def _stream(
-    work: Embed,
-    connection: Connection,
-    preparation: Preparation,
-    writer: Writer,
-    sink: Sink,
-    progress: _Progress,
-) -> None:
-    blocks = _blocks(work)
-    client = connection.client
-    packer = Packer(lambda: client.limits)
-    written = False
-    nothing: Rows | None = None  # rows of the input's kind, none of them
-
-    def prepare(block: Block) -> Prepared:
-        nonlocal nothing
-        if nothing is None:
-            nothing = block.rows.take([])
-        return preparation(block)
-
-    def write(finished: Finished) -> None:
-        for source, line, reason in finished.refused:
-            preparation.reject(Problem(source, line, -1, reason, "refused"))
-        nonlocal written
-        written = True
-        writer.write(finished.rows, finished.extra, finished.vectors)
-        if not sink.seekable:
-            sink.file.flush()  # what is answered is seen at once, as under `tail -f`
-        progress.written += len(finished.rows)
-        if sink.seekable:
-            progress(Progress("writing", progress.written, None, 0, None, 0))
-
-    stream.through(connection, blocks, prepare, packer, write, keep_partial=not sink.seekable)
-    if not written and nothing is not None:
-        # An empty output still says what its columns are.
-        none = np.zeros((0, connection.dimensions or 0), np.float32)
-        writer.write(nothing, preparation.no_extra, none)
 
 
 def _blocks(work: Embed) -> Iterator[Block]:

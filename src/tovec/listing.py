@@ -70,17 +70,8 @@ def _remote(
     settings: Settings, environ: Mapping[str, str], observer: Observer, hide: Hide
 ) -> tuple[str, list[str]]:
     """Return the provider that was asked, and the ids that its `GET /v1/models` lists."""
-    import asyncio
-
     # A model need not be chosen for this.
     named = settings if settings.model else settings._replace(model="any")
-    connection = connect(named, environ, observer, hide)
-    client = connection.client
-
-    async def ask() -> list[str]:
-        try:
-            return [str(item["id"]) for item in await client.models() if "id" in item]
-        finally:
-            await client.close()
-
-    return connection.provider.name, asyncio.run(ask())
+    with connect(named, environ, observer, hide) as connection:
+        listed = connection.run(connection.client.models())
+    return connection.provider.name, [str(item["id"]) for item in listed if "id" in item]

@@ -107,14 +107,10 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """Inputs that go to the endpoint together. `tokens` is the estimate for rate limits.
-
-    `ordinals` says which of a job's inputs they are, where a job keeps what is answered.
-    """
+    """Inputs that go to the endpoint together. `tokens` is the estimate for rate limits."""
 
     inputs: Inputs
     tokens: int
-    ordinals: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)

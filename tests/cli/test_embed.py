@@ -636,7 +636,7 @@ def test_a_crash_shows_no_key_and_no_local_variables(tmp_path):
         "import sys, tovec.endpoint.client as client\n"
         "def crash(self, *_):\n"
         "    raise RuntimeError('crashed with ' + self._key.reveal())\n"
-        "client.Client._call = crash\n"
+        "client.Client._send = crash\n"
         "sys.argv = ['tovec', 'embed', '-p', 'openai', '-vv', 'secret text']\n"
         "from tovec.__main__ import main; main()\n"
     )

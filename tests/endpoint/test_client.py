@@ -14,10 +14,11 @@ import orjson
 import pytest
 from tests.servers.loopback import Fault, Loopback, vectors_for
 
-from tovec.endpoint import client as client_module
+from tovec.endpoint import retry
 from tovec.endpoint.address import Endpoint
-from tovec.endpoint.client import Client, cut
+from tovec.endpoint.client import Client
 from tovec.endpoint.credentials import Secret
+from tovec.endpoint.dialect import Known, cut
 from tovec.endpoint.governor import Governor
 from tovec.endpoint.http_transport import HttpxTransport
 from tovec.endpoint.providers import Provider
@@ -25,6 +26,7 @@ from tovec.endpoint.refusal import TransportFailure
 from tovec.endpoint.transport import Call, Reply
 from tovec.errors import LaterError, PersonError, TovecError
 from tovec.events import Event, Note, Retried, Sent, Split
+from tovec.pipeline.dispatch import Dispatcher
 from tovec.records import Answer, Limits, Request
 
 DIMENSIONS = 32
@@ -83,13 +85,14 @@ def embed(
             observer=run.events.append,
             **more,
         )
+        dispatcher = Dispatcher(run.client, run.events.append)
         requests = [
             Request(list(texts[i : i + step]), 2 * len(texts[i : i + step]))
             for i in range(0, len(texts), step)
         ]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(run.client.embed(one)) for one in requests]
+                tasks = [group.create_task(dispatcher.embed(one)) for one in requests]
             run.answers = [task.result() for task in tasks]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
@@ -110,7 +113,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Governor, "backoff", backoff)
     monkeypatch.setattr("tovec.endpoint.governor.PROBE_DELAYS", (0.05,))
-    monkeypatch.setattr(client_module, "KEY_SECONDS", 0.05)
+    monkeypatch.setattr(retry, "MIN_KEY_SECONDS", 0.05)
 
 
 def serving(**more: Any) -> Loopback:
@@ -284,7 +287,7 @@ def test_dimensions_that_the_endpoint_does_not_do_are_cut_here_for_matryoshka(
     resizes: str,
 ) -> None:
     with serving(resizes=resizes) as server:
-        run = embed(server, endpoint={"dimensions": 8}, matryoshka=True)
+        run = embed(server, endpoint={"dimensions": 8}, known=Known(may_be_cut=True))
         with pytest.raises(PersonError, match="dimensions"):
             embed(server, endpoint={"dimensions": 8})
     made = np.concatenate([answer.vectors for answer in run.answers])
@@ -295,7 +298,7 @@ def test_dimensions_that_the_endpoint_does_not_do_are_cut_here_for_matryoshka(
 
 def test_a_model_with_fewer_dimensions_than_asked_is_an_error() -> None:
     with serving(resizes="ignore") as server, pytest.raises(PersonError, match="32 dimensions"):
-        embed(server, endpoint={"dimensions": 64}, matryoshka=True)
+        embed(server, endpoint={"dimensions": 64}, known=Known(may_be_cut=True))
 
 
 def test_a_model_that_changes_in_mid_job_stops_it() -> None:
@@ -534,7 +537,7 @@ def test_an_in_process_request_never_suspends_even_when_it_is_split() -> None:
         Governor(),
         observer=events.append,
     )
-    work = client.embed(Request(["a", "b", "broken", "d"], 4))
+    work = Dispatcher(client, events.append).embed(Request(["a", "b", "broken", "d"], 4))
     with pytest.raises(StopIteration) as ended:
         work.send(None)
     answer: Answer = ended.value.value
@@ -574,10 +577,11 @@ def test_an_input_larger_than_a_minutes_tokens_is_refused_and_not_waited_for() -
 
         async def work() -> None:
             client = Client(where, HttpxTransport(where.url, concurrency=1), Governor())
+            dispatcher = Dispatcher(client, run.events.append)
             for i in range(0, 24, 8):
                 part = texts[i : i + 8]
                 tokens = sum(-(-len(text) // 4) for text in part)
-                run.answers.append(await client.embed(Request(part, tokens)))
+                run.answers.append(await dispatcher.embed(Request(part, tokens)))
             await client.close()
 
         asyncio.run(work())
@@ -636,11 +640,11 @@ def test_dimensions_that_change_for_good_end_the_run() -> None:
 def test_a_known_model_has_its_dimensions_or_is_refused(known: int) -> None:
     """#208: float16 read as float32 has half of them; the vectors would look plausible."""
     with serving() as server, pytest.raises(PersonError, match=f"m has {known} dimensions"):
-        embed(server, known_dimensions=known)
+        embed(server, known=Known(known))
     with serving() as server:
-        embed(server, known_dimensions=known, endpoint={"dimensions": 16}, matryoshka=True)
-        embed(server, known_dimensions=DIMENSIONS).check()
-        run = embed(server, known_dimensions=known, dimensions_are_sure=False)
+        embed(server, known=Known(known, may_be_cut=True), endpoint={"dimensions": 16})
+        embed(server, known=Known(DIMENSIONS)).check()
+        run = embed(server, known=Known(known, is_sure=False))
     assert len([note for note in run.of(Note) if f"m has {known} dimensions" in note.text]) == 1
 
 

@@ -23,6 +23,7 @@ from tovec.endpoint.refusal import TransportFailure
 from tovec.endpoint.transport import Call, Reply
 from tovec.errors import LaterError, PersonError, TovecError
 from tovec.events import Event, Retried
+from tovec.pipeline.dispatch import Dispatcher
 from tovec.records import Answer, Request
 
 Clock = Callable[[], float]
@@ -87,10 +88,11 @@ class Run:
             observer=self.events.append,
             clock=clock,
         )
+        ask = Dispatcher(client, self.events.append).embed
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(client.embed(Request([f"{4 * i + j}" for j in range(4)], 4)))
+                    group.create_task(ask(Request([f"{4 * i + j}" for j in range(4)], 4)))
                     for i in range(requests)
                 ]
             self.answers = [task.result() for task in tasks]

@@ -37,7 +37,9 @@ from tovec.endpoint.http_transport import HttpxTransport
 from tovec.endpoint.providers import Provider
 from tovec.endpoint.refusal import BadAnswer
 from tovec.errors import TovecError
+from tovec.events import ignore
 from tovec.formats.protocols import ReadOptions
+from tovec.pipeline.dispatch import Dispatcher
 from tovec.records import Request
 
 outcomes: Counter[str] = Counter()  # what became of examples, to see that both happen
@@ -81,7 +83,7 @@ def check_reply(server: Loopback, reply: bytes, made: Made, once: bool) -> None:
             timeout=SECONDS, max_retries=0,
         )  # fmt: skip
         try:
-            return await client.embed(Request(texts, len(texts)))
+            return await Dispatcher(client, ignore).embed(Request(texts, len(texts)))
         finally:
             await client.close()
 

@@ -21,6 +21,8 @@ from tovec.endpoint.client import Client
 from tovec.endpoint.governor import Governor
 from tovec.endpoint.http_transport import HttpxTransport
 from tovec.endpoint.providers import Provider
+from tovec.events import ignore
+from tovec.pipeline.dispatch import Dispatcher
 from tovec.records import Request
 
 CONCURRENCY = 8
@@ -62,13 +64,14 @@ def looked_at(requests: int, times: int, port_of: str) -> Iterator[Held]:
         governor = Governor(concurrency=CONCURRENCY, give_up_after=60)
         governor.backoff = lambda *_args, **_more: 0.001  # type: ignore[method-assign]
         client = Client(where, HttpxTransport(where.url, concurrency=CONCURRENCY), governor)
+        dispatcher = Dispatcher(client, ignore)
         found = []
         numbers = iter(range(requests))
 
         async def sends() -> None:
             for number in numbers:
                 texts = [f"text {number} {i}" for i in range(4)]
-                answer = await client.embed(Request(texts, 8))
+                answer = await dispatcher.embed(Request(texts, 8))
                 assert len(answer.vectors) == 4
                 if number % (requests // times) == requests // times - 1:
                     found.append(held(number + 1))

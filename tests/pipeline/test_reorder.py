@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tovec.formats.rows import PlainRows
+from tovec.pipeline.connect import complete
 from tovec.pipeline.reorder import Assembly, Prepared, mean_by_group
-from tovec.pipeline.stream import drive
 from tovec.records import Answer
 
 
@@ -100,7 +100,7 @@ def test_driving_a_coroutine_without_a_loop_gives_its_result():
     async def answer():
         return 42
 
-    assert drive(answer()) == 42
+    assert complete(answer()) == 42
 
 
 def test_driving_a_coroutine_that_waits_is_a_bug_that_shows():
@@ -112,4 +112,4 @@ def test_driving_a_coroutine_that_waits_is_a_bug_that_shows():
         await Wait()
 
     with pytest.raises(AssertionError):
-        drive(wait())
+        complete(wait())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -16,13 +17,16 @@ from hypothesis import strategies as st
 
 from tovec import formats
 from tovec.errors import LaterError, Stopped
-from tovec.pipeline import stream
+from tovec.pipeline import network_stream
+from tovec.pipeline.background import BackgroundLoop
+from tovec.pipeline.network_stream import embed_over_network
 from tovec.pipeline.packing import TARGET_ITEMS, Packer
-from tovec.pipeline.reorder import Finished, Prepared
+from tovec.pipeline.reorder import Assembly, Finished, Prepared
+from tovec.pipeline.stream import Embedder, Work
 from tovec.records import Answer, Block, Limits, Request
 
 CONCURRENCY = 4
-ROOM = (stream.WINDOW + CONCURRENCY) * TARGET_ITEMS  # rows
+ROOM = (network_stream.WINDOW_REQUESTS + CONCURRENCY) * TARGET_ITEMS  # rows
 
 
 class Slow:
@@ -47,20 +51,26 @@ def as_they_are(block: Block) -> Prepared:
     return Prepared(block.inputs, block.rows, block.source, np.asarray(block.lines, np.int64))
 
 
+@contextlib.contextmanager
+def embedding(
+    blocks: Iterator[Block], items: int, embedder: Embedder, *, keep_partial: bool = False
+) -> Iterator[Iterator[Finished]]:
+    """Embed blocks in requests of so many items."""
+    packer = Packer(lambda: Limits(items=items))
+    work = Work(blocks, as_they_are, packer, embedder, Assembly(), keep_partial)
+    background = BackgroundLoop()
+    try:
+        with contextlib.closing(embed_over_network(work, background, CONCURRENCY)) as embedded:
+            yield embedded
+    finally:
+        background.close(asyncio.sleep(0))
+
+
 def streamed(rows: int, items: int, meanwhile: int) -> list[int]:
-    """Embed rows in requests of so many items; give the rows as written."""
-    written = list[int]()
-
-    def write(finished: Finished) -> None:
-        written.extend(finished.rows.index)
-
-    async def work() -> None:
-        blocks: Iterator[Block] = formats.from_texts([f"text {i}" for i in range(rows)])
-        packer = Packer(lambda: Limits(items=items))
-        await stream.over_network(blocks, as_they_are, packer, Slow(meanwhile), write, CONCURRENCY)
-
-    asyncio.run(work())
-    return written
+    """Embed rows in requests of so many items; return the rows that come."""
+    blocks: Iterator[Block] = formats.from_texts([f"text {i}" for i in range(rows)])
+    with embedding(blocks, items, Slow(meanwhile)) as embedded:
+        return [row for finished in embedded for row in finished.rows.index]
 
 
 def test_small_requests_overtake_one_that_is_late_as_far_as_memory_goes() -> None:
@@ -68,12 +78,12 @@ def test_small_requests_overtake_one_that_is_late_as_far_as_memory_goes() -> Non
 
 
 def test_tiny_requests_do_not_become_tasks_without_number() -> None:
-    assert streamed(5_000, items=1, meanwhile=ROOM // stream.LEAST) == list(range(5_000))
+    assert streamed(5_000, items=1, meanwhile=ROOM // network_stream.MIN_ROWS) == list(range(5_000))
 
 
 def test_a_request_larger_than_the_window_goes_alone() -> None:
     async def work() -> None:
-        window = stream._Window(10)
+        window = network_stream._Window(10)
         for _ in range(2):
             async with asyncio.timeout(10):
                 await window.enter(1_000)
@@ -115,7 +125,7 @@ def lost() -> None:
 
 @pytest.mark.parametrize(
     ("stop", "error"),
-    [(lost, LaterError), (lambda: signal.raise_signal(signal.SIGTERM), Stopped)],
+    [(lost, LaterError), (lambda: os.kill(os.getpid(), signal.SIGTERM), Stopped)],
     ids=["error", "signal"],
 )
 @given(
@@ -147,55 +157,72 @@ def test_a_run_that_stops_writes_every_answered_row_in_order(
             )
             start += size
 
-    async def work() -> None:
-        await stream.over_network(
-            in_blocks(), as_they_are, Packer(lambda: Limits(items=items)), client,
-            lambda finished: written.extend(finished.rows.index), CONCURRENCY, keep_partial=True,
-        )  # fmt: skip
-
-    with pytest.raises(error):
-        asyncio.run(work())
+    with pytest.raises(error), embedding(in_blocks(), items, client, keep_partial=True) as embedded:
+        for finished in embedded:
+            written.extend(finished.rows.index)
     assert written == client.prefix
+
+
+class Answering:
+    """A client that answers at once, and counts the requests."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def embed(self, request: Request) -> Answer:
+        self.asked += 1
+        return Answer(np.ones((len(request), 2), np.float32), "m")
 
 
 def test_a_reader_that_takes_nothing_does_not_keep_a_run_from_ending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """#215: a pager that shows its first page, and Ctrl-C: the run waited for the reader."""
-    monkeypatch.setattr(stream, "LAST_WRITE_SECONDS", 0.05)
-    reads = threading.Event()
-    written: list[object] = []
-
-    def write(finished: object) -> None:
-        reads.wait()
-        written.append(finished)
-
-    async def work() -> None:
-        writer = stream._Writer(write)  # type: ignore[arg-type]
-        blocked = asyncio.ensure_future(writer.write("first"))  # type: ignore[arg-type]
-        await asyncio.sleep(0)
-        blocked.cancel()
-        await writer.write_last(["second"])  # type: ignore[list-item]
-
-    asyncio.run(work())
-    assert not written
-    reads.set()
+    monkeypatch.setattr(network_stream, "LAST_WRITE_SECONDS", 0.05)
+    readable, full = os.pipe()
+    blocks = formats.from_texts([f"text {i}" for i in range(10)])
+    with pytest.raises(Stopped), embedding(blocks, 1, Answering()) as embedded:
+        for _ in embedded:
+            signal.raise_signal(signal.SIGTERM)
+            os.write(full, bytes(1 << 20))  # which nobody reads
+    os.close(readable)
+    os.close(full)
 
 
-def test_nothing_is_written_after_a_write_that_failed() -> None:
-    """#214: what comes after a gap would be taken for the whole."""
-    written: list[object] = []
+def test_a_write_under_way_is_finished_when_a_signal_comes() -> None:
+    """#214: rows that were answered are written, the first of them whole."""
+    client, written = Answering(), list[int]()
+    blocks = formats.from_texts([f"text {i}" for i in range(10)])
+    with pytest.raises(Stopped), embedding(blocks, 10, client) as embedded:
+        for finished in embedded:
+            signal.raise_signal(signal.SIGTERM)
+            written.extend(finished.rows.index)
+    assert written == list(range(10))
 
-    def write(finished: object) -> None:
-        if finished == "bad":
+
+def test_a_second_signal_ends_the_run_wherever_it_is() -> None:
+    blocks = formats.from_texts(["text"])
+    with pytest.raises(Stopped), embedding(blocks, 1, Answering()) as embedded:
+        for _ in embedded:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("the second signal did not end it")
+
+
+def test_nothing_is_asked_for_once_the_loop_over_the_rows_fails() -> None:
+    """#214: what comes after a gap would be taken for the whole, and what is asked for is paid."""
+    client = Failing(10**9, [9], lost)
+    endless = (block for i in itertools.count() for block in formats.from_texts([f"text {i}"]))
+    with pytest.raises(OSError, match="no space"), embedding(endless, 1, client) as embedded:
+        for _ in embedded:
             raise OSError("no space")
-        written.append(finished)
+    asked = len(client.answered)
+    assert asked <= 2 * ROOM
+    assert len(client.answered) == asked
 
-    async def work() -> None:
-        writer = stream._Writer(write)  # type: ignore[arg-type]
-        with pytest.raises(OSError, match="no space"):
-            await writer.write("bad")  # type: ignore[arg-type]
-        await writer.write_last(["next"])  # type: ignore[list-item]
 
-    asyncio.run(work())
-    assert not written
+def test_the_handlers_of_signals_are_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with embedding(formats.from_texts(["text"]), 1, Answering()) as embedded:
+        assert len(list(embedded)) == 1
+    assert signal.getsignal(signal.SIGTERM) == before

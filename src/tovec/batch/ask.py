@@ -12,24 +12,26 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tovec.batch.budget import Budget, NoRoom
 from tovec.errors import Stopped
+from tovec.pipeline.dispatch import Store
 from tovec.pipeline.packing import Packer
+from tovec.pipeline.read_ahead import ReadAhead
 from tovec.pipeline.reorder import Prepared
 from tovec.pipeline.signals import handle_signals
-from tovec.pipeline.stream import Embedder, ReadAhead
-from tovec.records import Block, Request
+from tovec.records import Answer, Block, Inputs, Request
 from tovec.store.content_keys import keys_of
 from tovec.store.index import ASKED
 from tovec.store.job import Job
 
-DRAIN = 10.0  # seconds that answers under way have to be stored when a run is stopped
-AHEAD = 4  # requests that are ready beside those under way
+DRAIN_SECONDS = 10.0  # seconds that answers under way have to be stored when a run is stopped
+REQUESTS_AHEAD = 4  # requests that are ready beside those under way
 
 Prepare = Callable[[Block], Prepared]
 OnBlock = Callable[[int, int, int], None]
@@ -37,12 +39,33 @@ OnBlock = Callable[[int, int, int], None]
 and how many an earlier run had stored."""
 
 
-class Stoppable(Embedder, Protocol):
-    """An embedder that can be told to send nothing more."""
+class Dispatcher(Protocol):
+    """What has requests answered: `pipeline.dispatch.Dispatcher`."""
+
+    async def embed(self, request: Request, store: Store) -> Answer:
+        """Return the answer to one request; `store` is handed each part of it as it comes."""
+        ...
 
     def stop(self) -> None:
         """Cancel what waits to be sent, or to be sent again; what is under way goes on."""
         ...
+
+
+class Keep(Protocol):
+    """What stores answers: `batch.commit.GroupCommit`."""
+
+    async def store(
+        self, ordinals: NDArray[np.int64], start: int, part: Request, answer: Answer
+    ) -> None:
+        """Store the answer to a part of a request whose inputs have these ordinals."""
+        ...
+
+
+class Lacking(NamedTuple):
+    """Inputs that the store lacks, and their ordinals there."""
+
+    request: Request
+    ordinals: NDArray[np.int64]
 
 
 class Gather:
@@ -51,15 +74,16 @@ class Gather:
     def __init__(
         self,
         job: Job,
-        client: Stoppable,
+        dispatcher: Dispatcher,
         packer: Packer,
+        keep: Keep,
         *,
         concurrency: int,
         budget: Budget,
         on_block: OnBlock = lambda _inputs, _asked, _reused: None,
-        drain: float = DRAIN,
+        drain: float = DRAIN_SECONDS,
     ) -> None:
-        self._job, self._client, self._packer = job, client, packer
+        self._job, self._dispatcher, self._packer, self._keep = job, dispatcher, packer, keep
         self._budget, self._on_block = budget, on_block
         self._concurrency, self._drain = concurrency, drain
         self._ordinals: deque[NDArray[np.int64]] = deque()
@@ -70,7 +94,7 @@ class Gather:
     async def run(self, blocks: Iterator[Block], prepare: Prepare) -> None:
         """Ask for what is lacking; raises what ended the run early, after the drain."""
         self._end = asyncio.get_running_loop().create_future()
-        self._room = asyncio.Semaphore(self._concurrency + AHEAD)
+        self._room = asyncio.Semaphore(self._concurrency + REQUESTS_AHEAD)
         feeding: asyncio.Future[None] = asyncio.ensure_future(self._feed(blocks, prepare))
         with handle_signals(self._signalled):
             await _first(feeding, self._end)
@@ -87,7 +111,7 @@ class Gather:
 
     async def _feed(self, blocks: Iterator[Block], prepare: Prepare) -> None:
         source = ReadAhead(blocks)
-        while isinstance(block := await source.next(None), Block):
+        while isinstance(block := await source.next(), Block):
             inputs = prepare(block).inputs
             ordinals, wanted, inherited = self._job.look_up(keys_of(inputs, self._job.digest))
             if len(wanted) < len(inputs):
@@ -100,9 +124,9 @@ class Gather:
     async def _send(self, requests: list[Request]) -> None:
         for request in requests:
             await self._room.acquire()
-            placed = Request(request.inputs, request.tokens, self._next(len(request)))
-            reserved = await self._reserve(placed)
-            task = asyncio.ensure_future(self._ask(placed, reserved))
+            lacking = Lacking(request, self._next(len(request)))
+            reserved = await self._reserve(request)
+            task = asyncio.ensure_future(self._ask(lacking, reserved))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
 
@@ -128,25 +152,26 @@ class Gather:
         await budget.store_exposure()
         return tokens
 
-    async def _ask(self, request: Request, reserved: int) -> None:
+    async def _ask(self, lacking: Lacking, reserved: int) -> None:
         """Have a request answered and stored, with as many attempts as the limit has room for."""
-        while len(request):
-            with contextlib.suppress(NoRoom), self._budget.exchange(request, reserved):
-                await self._client.embed(request)
+        while len(lacking.request):
+            with contextlib.suppress(NoRoom), self._budget.exchange(lacking.request, reserved):
+                store = partial(self._keep.store, lacking.ordinals)
+                await self._dispatcher.embed(lacking.request, store)
                 return
-            request = self._what_is_left(request)
-            reserved = await self._reserve(request)
+            lacking = self._what_is_left(lacking)
+            reserved = await self._reserve(lacking.request)
 
-    def _what_is_left(self, request: Request) -> Request:
+    def _what_is_left(self, lacking: Lacking) -> Lacking:
         """Return the part of a request that is neither stored nor refused."""
-        assert request.ordinals is not None
-        left = np.flatnonzero(self._job.index.places(request.ordinals) == ASKED)
-        inputs = [request.inputs[i] for i in left.tolist()]
+        request = lacking.request
+        left = np.flatnonzero(self._job.index.places(lacking.ordinals) == ASKED)
+        inputs: Inputs = [request.inputs[i] for i in left.tolist()]  # type: ignore[assignment]
         tokens = -(-request.tokens * len(left) // len(request))
-        return Request(inputs, tokens, request.ordinals[left])  # type: ignore[arg-type]
+        return Lacking(Request(inputs, tokens), lacking.ordinals[left])
 
     def _next(self, count: int) -> NDArray[np.int64]:
-        """Give the ordinals of the next `count` inputs: requests keep the order of inputs."""
+        """Return the ordinals of the next `count` inputs: requests keep the order of inputs."""
         parts, missing = [], count
         while missing:
             first = self._ordinals.popleft()
@@ -176,7 +201,7 @@ class Gather:
         self._fail(Stopped(number))
 
     async def _let_go(self) -> None:
-        self._client.stop()
+        self._dispatcher.stop()
         if self._under_way:
             await asyncio.wait(set(self._under_way), timeout=self._drain)
         for task in self._under_way:

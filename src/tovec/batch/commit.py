@@ -11,15 +11,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tovec.batch.budget import Budget, Exchange, current_exchange
-from tovec.records import Answer, Request
+from tovec.records import Answer, Inputs, Request
 from tovec.store.job import Entry, Job
 
 MAX_GROUP = 64  # answers
 
 
 class _Waiting(NamedTuple):
-    request: Request
+    part: Request
     entries: list[Entry]
     stored: asyncio.Future[None]
     exchange: Exchange | None
@@ -28,11 +31,11 @@ class _Waiting(NamedTuple):
         """Tell those who wait, and the budget, which may take longer than its request's task."""
         self.stored.set_result(None)
         if self.exchange is not None and any(one.vectors is not None for one in self.entries):
-            self.exchange.store(self.request, sum(one.tokens or 0 for one in self.entries))
+            self.exchange.store(self.part, sum(one.tokens or 0 for one in self.entries))
 
 
 class GroupCommit:
-    """Stores answers of requests that carry ordinals; the `keep` of an `endpoint.client.Client`.
+    """Stores answers, each under the ordinals of its inputs in the job's index.
 
     An answer for which the endpoint reports no usage is stored with what `budget` counts for it,
     which `on_estimate` is told. `rows` returns how many rows of the input are done.
@@ -52,12 +55,17 @@ class GroupCommit:
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def __call__(self, request: Request, answer: Answer) -> None:
-        """Return when the answer survives a power cut; raises FileError where it cannot."""
-        assert request.ordinals is not None
+    async def store(
+        self, ordinals: NDArray[np.int64], start: int, part: Request, answer: Answer
+    ) -> None:
+        """Return when the answer survives a power cut; raises FileError where it cannot.
+
+        `part` is the part of a request that begins at its input `start`; `ordinals` are those of
+        the whole request's inputs.
+        """
         one = _Waiting(
-            request,
-            self._entries(request, answer),
+            part,
+            self._entries(ordinals[start : start + len(part)], part, answer),
             asyncio.get_running_loop().create_future(),
             current_exchange(),
         )
@@ -97,20 +105,19 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._job.note, name, value)
 
-    def _entries(self, request: Request, answer: Answer) -> list[Entry]:
+    def _entries(self, ordinals: NDArray[np.int64], part: Request, answer: Answer) -> list[Entry]:
         """Return what an answer adds to the store: its vectors, and its refusals."""
-        assert request.ordinals is not None
-        keys = self._job.index.keys(request.ordinals)
+        keys = self._job.index.keys(ordinals)
         found = []
         if len(answer.vectors):
-            kept = range(len(request)) if answer.kept is None else answer.kept
+            kept = range(len(part)) if answer.kept is None else answer.kept
             tokens, about = (
                 answer.usage.prompt_tokens,
                 {"model": answer.model, "rows": self._rows()},
             )
             if tokens is None:
-                inputs = [request.inputs[i] for i in kept]
-                tokens = self._budget.count(inputs)  # type: ignore[arg-type]
+                inputs: Inputs = [part.inputs[i] for i in kept]  # type: ignore[assignment]
+                tokens = self._budget.count(inputs)
                 about["estimated"] = True
                 self._on_estimate(tokens)
             own = keys if answer.kept is None else keys[list(kept)]

@@ -210,8 +210,8 @@ class _Run:
         self._stamp = self._inputs.stamp
         client = connection.client
         # What earlier answers said is what later ones are held to.
-        client.model = job.about.get("model") or client.model
-        client.dimensions = job.log.dimensions or client.dimensions
+        client.dialect.model = job.about.get("model")
+        client.dialect.dimensions = job.log.dimensions
         if learned := job.notes.get("limits"):
             client.limits = Limits(*learned)
         self._limits = client.limits
@@ -282,11 +282,11 @@ class _Run:
         commit = GroupCommit(self._job, budget, lambda: report.rows_done, report.estimate)
 
         async def asking() -> None:
-            client.keep = commit
             gather = Gather(
                 self._job,
-                client,
+                self._connection.dispatcher,
                 Packer(lambda: client.limits),
+                commit,
                 concurrency=self._connection.concurrency,
                 budget=budget,
                 on_block=on_block,

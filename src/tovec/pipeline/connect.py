@@ -2,34 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tovec import __version__
 from tovec.endpoint import address as endpoints
 from tovec.endpoint import credentials, models, providers
 from tovec.endpoint.admission import Admission, ProcessAdmission
 from tovec.endpoint.client import Client
+from tovec.endpoint.dialect import Known
 from tovec.endpoint.governor import DEFAULT_CONCURRENCY, Governor
 from tovec.endpoint.transport import Transport
 from tovec.errors import UsageError
 from tovec.events import Observer, ignore
 from tovec.formats.protocols import VectorMeta
+from tovec.pipeline.dispatch import Dispatcher
 from tovec.settings import Settings
+
+if TYPE_CHECKING:
+    from tovec.pipeline.background import BackgroundLoop
+
+T = TypeVar("T")
 
 CL100K = "cl100k_base"
 
 Hide = Callable[[Callable[[str], str]], None]
 
 
-class Connection(NamedTuple):
-    """A client, and what is known of the model that it asks."""
+class Connection:
+    """A client, what divides requests for it, and what is known of the model that it asks.
 
-    client: Client
-    model: models.Model
-    provider: providers.Provider
-    concurrency: int
-    has_key: bool
+    It is closed by its `close`, or at the end of a `with`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        model: models.Model,
+        concurrency: int,
+        *,
+        has_key: bool,
+        observer: Observer = ignore,
+    ) -> None:
+        self.client, self.model = client, model
+        self.provider = client.endpoint.provider
+        self.concurrency, self.has_key = concurrency, has_key
+        self.dispatcher = Dispatcher(client, observer)
+        self._background: BackgroundLoop | None = None
+
+    @property
+    def background(self) -> BackgroundLoop:
+        """Return the event loop for requests over a network; it runs until the end."""
+        if self._background is None:
+            from tovec.pipeline.background import BackgroundLoop
+
+            self._background = BackgroundLoop()
+        return self._background
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what a coroutine of the client's returns."""
+        return complete(work) if self.provider.in_process else self.background.run(work)
+
+    def close(self) -> None:
+        """Close the connections, and end what is under way."""
+        if self._background is not None:
+            self._background.close(self.client.close())
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def count_text(self) -> Callable[[str], int] | None:
@@ -62,7 +105,11 @@ class Connection(NamedTuple):
     @property
     def dimensions(self) -> int | None:
         """Return the dimensions that vectors will have, as far as that is known beforehand."""
-        return self.client.dimensions or self.client.endpoint.dimensions or self.model.dimensions
+        return (
+            self.client.dialect.dimensions
+            or self.client.endpoint.dimensions
+            or self.model.dimensions
+        )
 
 
 def connect(
@@ -113,12 +160,26 @@ def connect(
         observer=observer,
         timeout=settings.timeout,
         max_retries=settings.max_retries,
-        matryoshka=bool(model.matryoshka),
-        known_dimensions=model.dimensions if provider.name in model.providers else None,
-        dimensions_are_sure=address is None
-        and "base_url" not in settings.providers.get(provider.name, {}),
+        known=Known(
+            model.dimensions if provider.name in model.providers else None,
+            is_sure=address is None and "base_url" not in settings.providers.get(provider.name, {}),
+            may_be_cut=bool(model.matryoshka),
+        ),
     )
-    return Connection(client, model, provider, concurrency, key is not None)
+    return Connection(client, model, concurrency, has_key=key is not None, observer=observer)
+
+
+def complete(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine that never suspends returns, without an event loop.
+
+    To import asyncio takes 40 ms.
+    """
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    work.close()
+    raise AssertionError("an in-process request waited for something")
 
 
 def _admission(

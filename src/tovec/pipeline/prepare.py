@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tovec.errors import InputError
 from tovec.formats.encoding import NAME_IT
 from tovec.pipeline.long_texts import CountTokens, Cutter, LongTexts, nothing
-from tovec.pipeline.reorder import Extra, Prepared
+from tovec.pipeline.reorder import Extra, Prepared, Refused
 from tovec.records import Block, Problem
 from tovec.wording import count_phrase
 
@@ -99,6 +99,11 @@ class Preparation:
         self._on_reject(problem)
         if len(self.problems) < KEPT_PROBLEMS:
             self.problems.append(problem)
+
+    def leave_out(self, refused: Refused) -> None:
+        """Count the rows of a block that the endpoint refused."""
+        for source, line, reason in refused:
+            self.reject(Problem(source, line, -1, reason, "refused"))
 
     def notes(self) -> list[str]:
         """Return what a user should know about the rows that have passed."""

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from tovec.records import Answer, Inputs, Rows
 
 Extra = Mapping[str, NDArray[np.int64]]
+Refused = tuple[tuple[str, int, str], ...]
+"""Rows that the endpoint refused: source, line, reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +46,7 @@ class Finished(NamedTuple):
     rows: Rows
     extra: Extra
     vectors: NDArray[np.float32]
-    refused: tuple[tuple[str, int, str], ...] = ()  # source, line, reason
+    refused: Refused = ()
     left_out: Rows | None = None  # the rows that were refused
 
 
@@ -52,13 +54,17 @@ class Assembly:
     """Takes answers in the order of their requests and returns blocks, whole and in order."""
 
     def __init__(self) -> None:
+        self._fields: Rows | None = None  # no rows, with the fields of the input's
         self._waiting: deque[Prepared] = deque()
         self._vectors: NDArray[np.float32] | None = None
         self._filled = 0
         self._refused: dict[int, str] = {}
+        self._completed = False  # whether a block has been
 
     def expect(self, prepared: Prepared) -> None:
         """Announce a block whose inputs will be answered next, after those announced before."""
+        if self._fields is None:
+            self._fields = prepared.rows.take([])
         if len(prepared.inputs):
             self._waiting.append(prepared)
 
@@ -82,10 +88,20 @@ class Assembly:
                 whole = self._vectors
                 if whole is None:
                     whole = np.zeros((len(block.inputs), 0), np.float32)
+                self._completed = True
                 found.append(finish(block, whole, self._refused))
                 self._waiting.popleft()
                 self._vectors, self._filled, self._refused = None, 0, {}
         return found
+
+    def empty(self, extra: Extra, dimensions: int | None) -> Finished | None:
+        """Return a block of no rows that says what the input's fields are, or None.
+
+        None where there was no input, or a block has been completed.
+        """
+        if self._fields is None or self._completed:
+            return None
+        return Finished(self._fields, extra, np.zeros((0, dimensions or 0), np.float32))
 
     def partial(self) -> Finished | None:
         """Return the answered rows at the head of the block that is not complete, if any."""

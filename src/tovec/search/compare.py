@@ -7,7 +7,6 @@ command line's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +18,15 @@ from tovec.formats.fields import PlainText
 from tovec.formats.protocols import ReadOptions
 from tovec.pipeline.connect import Hide, connect
 from tovec.pipeline.long_texts import LongTexts
-from tovec.pipeline.reorder import Finished
-from tovec.records import Block
-from tovec.search import embedding, metrics
+from tovec.search import metrics
+from tovec.search.embedding import (
+    embed_all,
+    embed_texts,
+    given,
+    interleaved,
+    preparation,
+    without_empty,
+)
 from tovec.search.metrics import Bound, Scores, Vectors
 from tovec.settings import Settings
 
@@ -87,39 +92,40 @@ class Matrix(NamedTuple):
 
 
 def compare(work: Similarity, observer: Observer, hide: Hide) -> Matrix:
-    """Embed the texts, and give them ready to be compared with each other."""
-    given = embedding.Texts(embedding.given(work.texts, work.paths, work.read), work.read.id_field)
-    connection = connect(work.settings, work.environ, observer, hide)
-    embedding.embed(connection, [given.source], work.long)
-    if len(given.names) < 2:
+    """Return the texts with their vectors, ready to be compared with each other."""
+    with connect(work.settings, work.environ, observer, hide) as connection:
+        texts = embed_texts(
+            connection,
+            given(work.texts, work.paths, work.read),
+            preparation(connection, work.long),
+            work.read.id_field,
+        )
+    if len(texts.names) < 2:
         raise UsageError(
             "one text has nothing to be compared with",
             hint="give two or more, or --in FILE to rank its rows",
         )
-    return Matrix(given.names, given.vectors, work.metric, connection.client.endpoint.model)
+    return Matrix(texts.names, texts.vectors, work.metric, connection.client.endpoint.model)
 
 
 def compare_lines(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
     """Score each line of two texts, as lines come; a line that does not pass is left out."""
-    passed = 0
-
-    def take(block: Block, finished: Finished) -> None:
-        nonlocal passed
-        scores = metrics.pairwise(work.metric, finished.vectors[::2], finished.vectors[1::2])
-        kept = np.flatnonzero(work.bound.passes(scores)).tolist()
-        passed += len(kept)
-        texts = block.rows.ids("text")
-        show([{"score": scores[i], "a": texts[2 * i], "b": texts[2 * i + 1]} for i in kept])
-
     halves = ReadOptions(template=work.read.template)
     make = PlainText(halves, ("text",), "one of a line's two texts")
     if work.read.id_field is not None:
         raise UsageError("--id-field names rows, and a line of two texts is not one")
     form = "lines" if work.read.format == "auto" else work.read.format
     lines = formats.read(("-",), work.read._replace(template=None, format=form))
-    source = embedding.Source(lines, take, adjust=partial(embedding.interleaved, make))
-    connection = connect(work.settings, work.environ, observer, hide)
-    done = embedding.embed(connection, [source], work.long)
-    if done.blank:
+    passed = 0
+    with connect(work.settings, work.environ, observer, hide) as connection:
+        prepare = preparation(connection, work.long)
+        blocks = (interleaved(make, block) for block in without_empty(lines))
+        for finished in embed_all(connection, blocks, prepare):
+            scores = metrics.pairwise(work.metric, finished.vectors[::2], finished.vectors[1::2])
+            kept = np.flatnonzero(work.bound.passes(scores)).tolist()
+            passed += len(kept)
+            texts = finished.rows.ids("text")
+            show([{"score": scores[i], "a": texts[2 * i], "b": texts[2 * i + 1]} for i in kept])
+    if prepare.blank:
         observer(Note("blank lines were skipped: there is no score for them"))
     return Outcome(passed)

@@ -12,30 +12,15 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tovec import formats
 from tovec.endpoint import models, providers
 from tovec.errors import PersonError, UsageError
-from tovec.formats.protocols import ReadOptions
 from tovec.formats.rows import PlainRows
-from tovec.pipeline.reorder import Finished
-from tovec.records import Block, Rows
-from tovec.search.embedding import Source
-from tovec.search.vector_files.stored import Gathered, Stored, Vectors
+from tovec.records import Rows
+from tovec.search.vector_files.stored import Stored, Vectors
 from tovec.settings import Settings
 
 FLAGS = ("model", "provider", "base_url", "url")
 FOUND = 4096  # rows' fields looked through at once
-
-
-def texts(path: str, read: ReadOptions) -> tuple[Source, Gathered]:
-    """Return a file of texts as a source to embed, and where its vectors gather."""
-    gathered = Gathered("standard input" if path == "-" else path)
-
-    def take(_block: Block, finished: Finished) -> None:
-        fields = [orjson.dumps(one) for one in plain_fields(finished.rows)]
-        gathered.add(finished.vectors, fields, finished.rows.index)
-
-    return Source(formats.read((path,), read), take, strict=False), gathered
 
 
 def plain_fields(rows: Rows) -> list[dict[str, Any]]:

@@ -1,15 +1,12 @@
-"""Texts to vectors in memory or block by block, for the jobs that compare vectors.
-
-Several sources share one client, one event loop and its learned limits: their blocks go through
-one stream, one source after the other, and each source takes its own back, in order.
-"""
+"""Texts to vectors in memory, and the rows that other rows are compared with."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from typing import NamedTuple
+from itertools import chain
 
 import numpy as np
 
@@ -18,50 +15,36 @@ from tovec.errors import InputError
 from tovec.formats.fields import PlainText
 from tovec.formats.protocols import ReadOptions
 from tovec.formats.rows import PlainRows
-from tovec.pipeline import stream
 from tovec.pipeline.connect import Connection
 from tovec.pipeline.long_texts import LongTexts
-from tovec.pipeline.packing import Packer
 from tovec.pipeline.prepare import Preparation
-from tovec.pipeline.reorder import Finished, Prepared
-from tovec.records import Block, Problem
+from tovec.pipeline.reorder import Finished
+from tovec.pipeline.stream import embed_blocks
+from tovec.records import Block
 from tovec.search.metrics import Vectors
-
-Take = Callable[[Block, Finished], None]
-
-
-class Source(NamedTuple):
-    """Rows to embed, and who takes them with their vectors, block by block."""
-
-    blocks: Iterator[Block]
-    take: Take
-    strict: bool = True  # a row without text, or refused, is an error and not left out
-    adjust: Callable[[Block], Block] = lambda block: block
 
 
 class Texts:
-    """Gathers a few texts: their names, as they are shown, and one float32 (n, d) matrix."""
+    """A few texts: their names, as they are shown, and their vectors, as they come."""
 
-    def __init__(self, blocks: Iterator[Block], id_field: str | None = None) -> None:
+    def __init__(self) -> None:
         self.names: list[str] = []
         self._parts: list[Vectors] = []
-        self._id_field = id_field
-        self.source = Source(blocks, self._take)
 
-    def _take(self, block: Block, finished: Finished) -> None:
-        names: Sequence[object] = block.inputs
-        plain = isinstance(block.rows, PlainRows)
-        if self._id_field is not None and (not plain or self._id_field in ("index", "text")):
-            names = block.rows.ids(self._id_field)
-        elif isinstance(block.rows, PlainRows):  # the texts without what a template adds
-            names = block.rows.values
-        self.names += [one if isinstance(one, str) else str(one) for one in names]
-        self._parts.append(finished.vectors)
+    def add(self, vectors: Vectors) -> None:
+        """Take the vectors of the next texts."""
+        self._parts.append(vectors)
 
     @property
     def vectors(self) -> Vectors:
-        """The texts' vectors, in order."""
-        return np.concatenate(self._parts) if self._parts else np.empty((0, 0), np.float32)
+        """Return the texts' vectors, in order: float32 (n, dimensions)."""
+        return np.concatenate(self._parts) if self.names else np.empty((0, 0), np.float32)
+
+
+def preparation(connection: Connection, long: LongTexts) -> Preparation:
+    """Return what judges and counts the rows of a comparison."""
+    limit = connection.client.limits.item_tokens
+    return Preparation(limit, connection.count_text, long=long)
 
 
 def given(texts: Sequence[str], paths: Sequence[str], read: ReadOptions) -> Iterator[Block]:
@@ -77,52 +60,90 @@ def given(texts: Sequence[str], paths: Sequence[str], read: ReadOptions) -> Iter
         yield from formats.read(paths, read)
 
 
-def embed(
+def embed_texts(
     connection: Connection,
-    sources: Sequence[Source],
-    long: LongTexts = LongTexts(),  # noqa: B008
-) -> Preparation:
-    """Embed the sources, one after the other; give the counts of rows that were left out."""
-    client = connection.client
-    preparation = Preparation(client.limits.item_tokens, connection.count_text, long=long)
-    packer = Packer(lambda: client.limits)
-    expected: deque[tuple[Source, Block]] = deque()
-    turn: deque[Source] = deque()
-
-    def blocks() -> Iterator[Block]:
-        for source in sources:
-            for block in source.blocks:
-                turn.append(source)
-                yield block
-
-    def prepare(block: Block) -> Prepared:
-        source = turn.popleft()
-        if source.strict:
-            _refuse_empty(block)
-        block = source.adjust(block)
-        prepared = preparation(block)
-        if len(prepared.inputs):
-            expected.append((source, block))
-        return prepared
-
-    def write(finished: Finished) -> None:
-        source, block = expected.popleft()
-        for where, line, reason in finished.refused:
-            if source.strict:
-                raise InputError(
-                    f"the endpoint refuses the text: {reason}", where=f"{where}, line {line}"
-                )
-            preparation.reject(Problem(where, line, -1, reason, "refused"))
-        source.take(block, finished)
-
-    stream.through(connection, blocks(), prepare, packer, write)
-    return preparation
+    blocks: Iterator[Block],
+    prepare: Preparation,
+    id_field: str | None = None,
+) -> Texts:
+    """Return texts with their vectors. Raises InputError for one that has none."""
+    texts = Texts()
+    for finished in embed_all(connection, _named(blocks, texts.names, id_field), prepare):
+        texts.add(finished.vectors)
+    return texts
 
 
-def _refuse_empty(block: Block) -> None:
-    for problem in block.problems:
-        if problem.kind == "empty":
-            raise InputError(problem.reason, where=problem.where)
+def embed_all(
+    connection: Connection, blocks: Iterator[Block], prepare: Preparation
+) -> Iterator[Finished]:
+    """Yield rows with their vectors. Raises InputError for a row that has none."""
+    with closing(embed_blocks(connection, without_empty(blocks), prepare)) as embedded:
+        for finished in embedded:
+            _check_whole(finished)
+            yield finished
+
+
+def embed_rows(
+    connection: Connection,
+    rows: Iterator[Block],
+    prepare: Preparation,
+    queries: Texts,
+    texts: Iterator[Block],
+    id_field: str | None = None,
+) -> Iterator[Finished]:
+    """Yield rows with their vectors, but those that the endpoint refuses.
+
+    `queries` takes `texts` before the first row comes; they share requests with the rows. Raises
+    InputError for one of them that has no vector.
+    """
+    are_rows: deque[bool] = deque()  # of the blocks under way
+    named = _named(without_empty(texts), queries.names, id_field)
+    blocks = chain(_marked(named, are_rows, False), _marked(rows, are_rows, True))
+    with closing(embed_blocks(connection, blocks, prepare)) as embedded:
+        for finished in embedded:
+            if not are_rows or are_rows.popleft():
+                prepare.leave_out(finished.refused)
+                if len(finished.rows):
+                    yield finished
+            else:
+                _check_whole(finished)
+                queries.add(finished.vectors)
+
+
+def _marked(blocks: Iterator[Block], marks: deque[bool], mark: bool) -> Iterator[Block]:
+    """Yield the blocks, and mark those that have a text to embed."""
+    for block in blocks:
+        if len(block.inputs):
+            marks.append(mark)
+        yield block
+
+
+def _check_whole(finished: Finished) -> None:
+    """Raise InputError where the endpoint refused a row."""
+    for source, line, reason in finished.refused:
+        raise InputError(f"the endpoint refuses the text: {reason}", where=f"{source}, line {line}")
+
+
+def _named(blocks: Iterator[Block], names: list[str], id_field: str | None) -> Iterator[Block]:
+    """Yield the blocks, and add their texts' names to `names`."""
+    for block in blocks:
+        found: Sequence[object] = block.inputs
+        plain = isinstance(block.rows, PlainRows)
+        if id_field is not None and (not plain or id_field in ("index", "text")):
+            found = block.rows.ids(id_field)
+        elif isinstance(block.rows, PlainRows):  # the texts without what a template adds
+            found = block.rows.values
+        names += [one if isinstance(one, str) else str(one) for one in found]
+        yield block
+
+
+def without_empty(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Yield the blocks; raises InputError for a row without a text."""
+    for block in blocks:
+        for problem in block.problems:
+            if problem.kind == "empty":
+                raise InputError(problem.reason, where=problem.where)
+        yield block
 
 
 def interleaved(make: PlainText, block: Block) -> Block:

@@ -23,7 +23,7 @@ def _progress(observer: Observer, stored: Stored) -> pairwise.OnRows:
 
 def pairs(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
     """Show the pairs of rows nearest to each other, nearest first."""
-    stored, rejected = opened(work, observer, hide)
+    _, stored, rejected = opened(work, observer, hide)
     k = work.k or (None if work.bound else HITS)
     found = pairwise.near_pairs(work.metric, stored, work.bound, k, _progress(observer, stored))
     if len(found.scores):
@@ -45,7 +45,7 @@ def pairs(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outco
 
 def outliers(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
     """Show the rows least like their nearest neighbours, the loneliest first."""
-    stored, rejected = opened(work, observer, hide)
+    _, stored, rejected = opened(work, observer, hide)
     nearest, scores = pairwise.nearest_others(work.metric, stored, _progress(observer, stored))
     far = scores if work.metric == "euclidean" else -scores
     order = np.lexsort((np.arange(len(far)), -far))[: work.k or HITS]
@@ -68,7 +68,7 @@ def diversity(work: Similarity, observer: Observer, hide: Hide, show: Show) -> O
     """Show the mean distance of two rows: 1 - cosine, or Euclidean."""
     if work.metric == "dot":
         raise UsageError("--metric dot cannot be used here", hint="choose cosine or euclidean")
-    stored, rejected = opened(work, observer, hide)
+    _, stored, rejected = opened(work, observer, hide)
     if stored.rows < 2:
         raise UsageError("the mean distance of rows needs two rows or more", where=stored.source)
     mean = pairwise.diversity(work.metric, stored, _progress(observer, stored))
@@ -82,7 +82,7 @@ def clusters(
     """Show each row with its cluster, the largest first, its most typical rows first."""
     if work.metric == "dot":
         raise UsageError("--metric dot cannot be used here", hint="choose cosine or euclidean")
-    stored, rejected = opened(work, observer, hide)
+    _, stored, rejected = opened(work, observer, hide)
     if not stored.rows:
         return Outcome(0, rejected)
     labels, scores = pairwise.clusters(work.metric, stored, count, _progress(observer, stored))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+import orjson
 
 from tovec import formats
 from tovec.errors import UsageError
@@ -14,58 +16,103 @@ from tovec.events import Note, Observer
 from tovec.formats.applicability import check_stored
 from tovec.formats.rows import checked
 from tovec.pipeline.connect import Connection, Hide, connect
-from tovec.pipeline.long_texts import LongTexts
+from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.reorder import Finished
-from tovec.records import Block
-from tovec.search import corpus, embedding, metrics
+from tovec.records import Block, Rows
+from tovec.search import corpus, metrics
 from tovec.search.compare import Outcome, Row, Show, Similarity
-from tovec.search.embedding import Source, Take, Texts
+from tovec.search.embedding import Texts, embed_rows, embed_texts, given, preparation
 from tovec.search.metrics import Scores
 from tovec.search.ranking import Hits, search
-from tovec.search.vector_files.stored import Stored, Vectors, every, open_stored
+from tovec.search.vector_files.stored import Gathered, Stored, Vectors, every, open_stored
 
 HITS = 10  # of each query, when neither a number nor a bound is given
 SHOWN = 1024  # rows handed over at once
 LABELLED = 50  # hits of a query marked in a picture
 
-Fields = Callable[[Sequence[int]], list[dict[str, Any]]]
+NO_TEXTS = Texts()
+Fields = Callable[[Sequence[int]], Sequence[Row]]
 
 
 def opened(
-    work: Similarity,
-    observer: Observer,
-    hide: Hide,
-    texts: Texts | None = None,
-    take: Take | None = None,
-) -> tuple[Stored, int]:
-    """Give the corpus, and how many of its rows were left out; embed `texts` with its model.
+    work: Similarity, observer: Observer, hide: Hide, *, with_queries: bool = False
+) -> tuple[Texts, Stored, int]:
+    """Return the queries, the corpus, and how many of its rows were left out.
 
-    A corpus of texts is embedded after them; with `take`, its vectors go there as they come, and
-    not into what is given back.
+    A corpus of texts is embedded after the queries, with the same model.
     """
+    stored, rejected = _stored_corpus(work, observer, hide)
+    if stored is not None:
+        queries = _queries_for(stored, work, observer, hide) if with_queries else NO_TEXTS
+        return queries, stored, rejected
+    with connect(work.settings, work.environ, observer, hide) as connection:
+        prepare = preparation(connection, work.long)
+        gathered = Gathered("standard input" if work.corpus == "-" else str(work.corpus))
+        queries = Texts()
+        texts = _query_blocks(work) if with_queries else iter(())
+        for finished in _embedded_corpus(connection, work, prepare, queries, texts):
+            fields = [orjson.dumps(one) for one in corpus.plain_fields(finished.rows)]
+            gathered.add(finished.vectors, fields, finished.rows.index)
+        _say(prepare, observer)
+    return queries, gathered, prepare.rejected
+
+
+def _stored_corpus(work: Similarity, observer: Observer, hide: Hide) -> tuple[Stored | None, int]:
+    """Return the corpus if it is a file of vectors, or a job keeps those of its texts."""
     path = str(work.corpus)
     stored = None if path == "-" else open_stored(path, work.read.glob)
     _check_options(work, stored is not None)
-    work = work._replace(read=work.read._replace(given=frozenset()))
-    rejected = 0
     if stored is None and work.job_dir is not None:
-        stored, rejected = _through_job(work, observer, hide)
-    if stored is not None:
-        if texts is not None and (work.texts or work.paths):
-            settings = corpus.settings_for(stored, work.settings)
-            connection = connect(settings, work.environ, observer, hide)
-            model = connection.client.endpoint.model
-            corpus.check_model(stored, model)
-            embedding.embed(connection, [texts.source], work.long)
-            if texts.names:
-                corpus.check_dimensions(stored, texts.vectors, model)
-        return stored, rejected
-    source, gathered = corpus.texts(path, work.read)
-    if take is not None:
-        source = source._replace(take=take)
-    connection = connect(work.settings, work.environ, observer, hide)
-    before = [texts.source] if texts is not None else []
-    return gathered, _embed(connection, [*before, source], work.long, observer)
+        return _through_job(work, observer, hide)
+    return stored, 0
+
+
+def _queries_for(stored: Stored, work: Similarity, observer: Observer, hide: Hide) -> Texts:
+    """Return the queries of stored vectors, embedded with the model that made those."""
+    if not work.texts and not work.paths:
+        return NO_TEXTS
+    settings = corpus.settings_for(stored, work.settings)
+    with connect(settings, work.environ, observer, hide) as connection:
+        model = connection.client.endpoint.model
+        corpus.check_model(stored, model)
+        prepare = preparation(connection, work.long)
+        queries = embed_texts(connection, _query_blocks(work), prepare, work.read.id_field)
+        _say(prepare, observer)
+    if queries.names:
+        corpus.check_dimensions(stored, queries.vectors, model)
+    return queries
+
+
+def _query_blocks(work: Similarity) -> Iterator[Block]:
+    """Return the texts that rows are compared with.
+
+    --text-field and --id-field are about the rows; a template holds for both, unless the queries
+    have their own.
+    """
+    read = work.read._replace(plain_as_text=True, given=frozenset())
+    if work.query_template is not None:
+        option = "--query-template"
+        read = read._replace(
+            template=work.query_template, template_option=option, given=frozenset((option,))
+        )
+    return given(work.texts, work.paths, read)
+
+
+def _embedded_corpus(
+    connection: Connection,
+    work: Similarity,
+    prepare: Preparation,
+    queries: Texts,
+    texts: Iterator[Block],
+) -> Iterator[Finished]:
+    """Yield the rows of a corpus of texts with their vectors; `queries` takes `texts` before."""
+    rows = formats.read((str(work.corpus),), work.read._replace(given=frozenset()))
+    return embed_rows(connection, rows, prepare, queries, texts, work.read.id_field)
+
+
+def _say(prepare: Preparation, observer: Observer) -> None:
+    for note in prepare.notes():
+        observer(Note(note))
 
 
 def _check_options(work: Similarity, stored: bool) -> None:
@@ -141,8 +188,7 @@ def rank(
 
     `draw` is given the corpus with the hits marked.
     """
-    texts = queries_of(work)
-    stored, rejected = opened(work, observer, hide, texts)
+    texts, stored, rejected = opened(work, observer, hide, with_queries=True)
     names, queries = [*texts.names, *work.like], texts.vectors
     some(names)
     if not stored.rows:
@@ -197,38 +243,67 @@ def _label(work: Similarity, number: int, fields: Row) -> str:
 
 def label_each(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
     """Show each row with the text nearest to it, its label, in the order of the rows."""
-    labels = queries_of(work)
+    stored, rejected = _stored_corpus(work, observer, hide)
     passed = 0
-
-    def label(block: Vectors, numbers: Sequence[int], fields: Fields) -> None:
-        nonlocal passed
+    if stored is not None:
+        labels = _queries_for(stored, work, observer, hide)
         some(labels.names)
-        metrics.check(block, str(work.corpus), numbers[0])
-        scores = metrics.matrix(work.metric, block, labels.vectors)
-        best = scores.argmin(axis=1) if work.metric == "euclidean" else scores.argmax(axis=1)
-        top = scores[np.arange(len(best)), best]
-        kept = np.flatnonzero(work.bound.passes(top)).tolist()
-        passed += len(kept)
-        ours = [
-            {"row": numbers[i], "label": labels.names[best[i]], "score": float(top[i])}
-            for i in kept
-        ]
-        show(with_fields(ours, fields(kept), work.columns))
+        if stored.rows:
+            explain_missing_texts(work, stored, observer)
+        for numbers, vectors, fields in _parts(stored):
+            passed += _label_part(work, labels, vectors, numbers, fields, show)
+        return Outcome(passed, rejected)
+    with connect(work.settings, work.environ, observer, hide) as connection:
+        prepare = preparation(connection, work.long)
+        labels = Texts()
+        for finished in _embedded_corpus(connection, work, prepare, labels, _query_blocks(work)):
+            some(labels.names)
+            fields = partial(_fields_of, finished.rows)
+            numbers = finished.rows.index
+            passed += _label_part(work, labels, finished.vectors, numbers, fields, show)
+        some(labels.names)
+        _say(prepare, observer)
+    return Outcome(passed, prepare.rejected)
 
-    def take(_block: Block, finished: Finished) -> None:
-        rows = finished.rows
-        label(finished.vectors, rows.index, lambda kept: corpus.plain_fields(rows.take(kept)))
 
-    stored, rejected = opened(work, observer, hide, labels, take)
-    if stored.rows:
-        explain_missing_texts(work, stored, observer)
+def _parts(stored: Stored) -> Iterator[tuple[Sequence[int], Vectors, Fields]]:
+    """Yield stored rows, some at a time: their numbers, their vectors, what looks up the rest."""
     for first, block in every(stored) if stored.rows else ():
-        for start in range(first, first + len(block), SHOWN):
-            numbers = range(start, min(start + SHOWN, first + len(block)))
-            part = block[start - first : start - first + SHOWN]
-            label(part, numbers, lambda kept, at=start: stored.fields([at + i for i in kept]))  # type: ignore[misc]
-    some(labels.names)
-    return Outcome(passed, rejected)
+        for start in range(0, len(block), SHOWN):
+            part = block[start : start + SHOWN]
+            numbers = range(first + start, first + start + len(part))
+            yield numbers, part, partial(_stored_fields, stored, first + start)
+
+
+def _fields_of(rows: Rows, kept: Sequence[int]) -> Sequence[Row]:
+    return corpus.plain_fields(rows.take(kept))
+
+
+def _stored_fields(stored: Stored, first: int, kept: Sequence[int]) -> Sequence[Row]:
+    return stored.fields([first + i for i in kept])
+
+
+def _label_part(
+    work: Similarity,
+    labels: Texts,
+    vectors: Vectors,
+    numbers: Sequence[int],
+    fields: Fields,
+    show: Show,
+) -> int:
+    """Show some rows with their labels; return how many passed."""
+    if not len(vectors):
+        return 0
+    metrics.check(vectors, str(work.corpus), numbers[0])
+    scores = metrics.matrix(work.metric, vectors, labels.vectors)
+    best = scores.argmin(axis=1) if work.metric == "euclidean" else scores.argmax(axis=1)
+    top = scores[np.arange(len(best)), best]
+    kept = np.flatnonzero(work.bound.passes(top)).tolist()
+    ours = [
+        {"row": numbers[i], "label": labels.names[best[i]], "score": float(top[i])} for i in kept
+    ]
+    show(with_fields(ours, fields(kept), work.columns))
+    return len(kept)
 
 
 def explain_missing_texts(work: Similarity, stored: Stored, observer: Observer) -> None:
@@ -248,21 +323,6 @@ def with_fields(
     return [corpus.named(a, b, columns) for a, b in zip(ours, fields, strict=True)]
 
 
-def queries_of(work: Similarity) -> Texts:
-    """Return the texts that rows are compared with, not embedded yet.
-
-    --text-field and --id-field are about the rows; a template holds for both, unless the queries
-    have their own.
-    """
-    read = work.read._replace(plain_as_text=True, given=frozenset())
-    if work.query_template is not None:
-        option = "--query-template"
-        read = read._replace(
-            template=work.query_template, template_option=option, given=frozenset((option,))
-        )
-    return Texts(embedding.given(work.texts, work.paths, read), read.id_field)
-
-
 def some(names: Sequence[str]) -> None:
     """Raise UsageError where there is nothing to compare the rows with."""
     if not names:
@@ -270,13 +330,3 @@ def some(names: Sequence[str]) -> None:
             "there is no text to compare the rows with",
             hint="give texts, files of texts with -f, or --like ID",
         )
-
-
-def _embed(
-    connection: Connection, sources: Sequence[Source], long: LongTexts, observer: Observer
-) -> int:
-    """Embed, say what was left out, and give how many rows that were."""
-    done = embedding.embed(connection, sources, long)
-    for note in done.notes():
-        observer(Note(note))
-    return done.rejected

@@ -1,12 +1,10 @@
-"""How much one request may hold, what it is cut into when it holds more, and its parts' answer."""
+"""How much one request may hold, and what refusals teach of it."""
 
 from __future__ import annotations
 
 import re
 
-import numpy as np
-
-from tovec.records import Answer, Limits, Request, Usage
+from tovec.records import Limits, Request
 
 
 def fits(request: Request, limits: Limits, most_tokens: float | None) -> bool:
@@ -23,22 +21,6 @@ def fits(request: Request, limits: Limits, most_tokens: float | None) -> bool:
     too_many = limits.tokens is not None and request.tokens > limits.tokens
     too_large = limits.body_bytes is not None and request.tokens * 4 > limits.body_bytes
     return not too_many and not too_large
-
-
-def parts(request: Request, limits: Limits) -> list[Request]:
-    """Return the parts of a request that is too large: as many inputs as may be, or its halves."""
-    size, most = len(request), limits.items
-    step = most if most is not None and most < size else -(-size // 2)
-    weights = [len(one) for one in request.inputs]
-    whole = sum(weights) or 1
-    return [
-        Request(
-            request.inputs[start : start + step],
-            max(1, request.tokens * sum(weights[start : start + step]) // whole),
-            None if request.ordinals is None else request.ordinals[start : start + step],
-        )
-        for start in range(0, size, step)
-    ]
 
 
 def learned(request: Request, limits: Limits, words: str) -> tuple[Limits, str]:
@@ -61,26 +43,3 @@ def learned(request: Request, limits: Limits, words: str) -> tuple[Limits, str]:
     half = max(1, request.tokens * 2)
     found = limits._replace(body_bytes=min(limits.body_bytes or half, half))
     return found, f"about {found.body_bytes:,} bytes"
-
-
-def joined(answers: list[Answer], sizes: list[int]) -> Answer:
-    """Return the answers to consecutive parts of a request as one."""
-    kept: list[int] = []
-    refused: list[tuple[int, str]] = []
-    before = 0
-    for part, size in zip(answers, sizes, strict=True):
-        places = range(size) if part.kept is None else part.kept
-        kept += [before + place for place in places]
-        refused += [(before + place, why) for place, why in part.refused]
-        before += size
-    filled = [part.vectors for part in answers if len(part.vectors)] or [answers[0].vectors]
-    usages = [part.usage.prompt_tokens for part in answers]
-    total = None if None in usages else sum(u for u in usages if u is not None)
-    return Answer(
-        np.concatenate(filled),
-        next((part.model for part in answers if part.model), ""),
-        Usage(total, total),
-        tuple(name for part in answers for name in part.request_ids),
-        None if len(kept) == before else tuple(kept),
-        tuple(refused),
-    )
