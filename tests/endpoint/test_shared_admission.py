@@ -116,6 +116,17 @@ def test_a_wait_that_one_process_is_asked_for_holds_all(tmp_path: Path) -> None:
     assert isinstance(other.request(6.2, 10), Ticket)
 
 
+def test_a_wait_longer_than_a_process_may_obey_is_left_to_the_endpoint(tmp_path: Path) -> None:
+    """--give-up-after caps it: that process asks itself, and ends when it is told to wait."""
+    patient = SharedAdmission(tmp_path / "limits")
+    hasty = SharedAdmission(tmp_path / "limits", max_pause=60)
+    patient.throttled(1.0, sent(patient, 1.0), SILENT, 600.0)
+    patient.pause_until(601.0)
+    assert patient.request(2.0, 10) == pytest.approx(599.0)
+    sent(hasty, 2.0)
+    assert hasty.request(550.0, 10) == pytest.approx(51.0)
+
+
 def learned(path: Path, left: int, count: int = 3) -> list[SharedAdmission]:
     """Return a group to which the endpoint has said what is left of 6,000 tokens a minute."""
     group = [SharedAdmission(path) for _ in range(count)]

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from tovec.endpoint.rate_headers import Rates
 from tovec.endpoint.rates import MAX_RESET_SECONDS, EndpointRate, OwnRate
 
+MAX_WAIT_SECONDS = 600.0  # that an endpoint may ask for; more is "run again later"
 RECHECK_SECONDS = 1.0  # what is learned meanwhile may shorten a wait
 MIN_RATIO, MAX_RATIO = 0.25, 4.0  # of the endpoint's count of tokens to our estimate
 
@@ -81,12 +82,8 @@ class LearnedLimits:
         self._throttled_at = -1e9
 
     def wait(self, now: float, tokens: float, requests: float = 1) -> float:
-        """Return about how many seconds it takes until so much may be sent."""
-        return max(
-            self.paused_until - now,
-            self.requests.wait(now, requests),
-            self.tokens.wait(now, tokens),
-        )
+        """Return about how many seconds it takes until the rates have room for so much."""
+        return max(self.requests.wait(now, requests), self.tokens.wait(now, tokens))
 
     def take(self, now: float, tokens: float) -> Ticket:
         """Count a request as sent."""
@@ -157,7 +154,8 @@ class ProcessAdmission:
     def request(self, now: float, tokens: int) -> Ticket | float:
         """Return a ticket, or about how many seconds the request must wait."""
         charged = self.charge(tokens)
-        wait = max(self.own_wait(now, charged), self.limits.wait(now, charged))
+        rates = max(self.own_wait(now, charged), self.limits.wait(now, charged))
+        wait = max(rates, self.limits.paused_until - now)
         return wait if wait > 0 else self.take(now, charged)
 
     def charge(self, tokens: int) -> float:

@@ -19,7 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from tovec.endpoint.admission import RECHECK_SECONDS, Admission, ProcessAdmission
+from tovec.endpoint.admission import (
+    MAX_WAIT_SECONDS,
+    RECHECK_SECONDS,
+    Admission,
+    ProcessAdmission,
+)
 from tovec.endpoint.admission import Ticket as Ticket
 from tovec.endpoint.concurrency import DEFAULT_CONCURRENCY as DEFAULT_CONCURRENCY
 from tovec.endpoint.concurrency import Concurrency
@@ -33,7 +38,6 @@ if TYPE_CHECKING:
 PROBE_DELAYS = PROBE_SECONDS  # read when a governor is made
 MAX_TRUSTED_RETRY_AFTER = 3  # 429s in a row for which we obey Retry-After; then we also back off
 GIVE_UP_SECONDS = 900.0  # of trouble without any success
-MAX_WAIT_SECONDS = 600.0  # that an endpoint may ask for; more is "run again later"
 START_SECONDS = 0.5  # the pause after the first failure while nothing has ever succeeded ...
 MAX_START_SECONDS = 30.0  # ... doubles with each try, up to this
 HELD_SECONDS = 1.0  # a request that is held back for longer than this is reported

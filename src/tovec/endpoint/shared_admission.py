@@ -23,6 +23,7 @@ from pathlib import Path
 from tovec.endpoint import shared_file
 from tovec.endpoint.address import Endpoint
 from tovec.endpoint.admission import (
+    MAX_WAIT_SECONDS,
     RECHECK_SECONDS,
     Admission,
     LearnedLimits,
@@ -52,8 +53,15 @@ _COUNT = _MEMBERS + _FIELDS * MAX_MEMBERS
 class SharedAdmission:
     """Admission for this process as a member of a group; alone where the file cannot be used."""
 
-    def __init__(self, path: Path, rpm: float | None = None, tpm: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        max_pause: float = float("inf"),
+    ) -> None:
         self._path = path
+        self._max_pause = max_pause
         self._process = ProcessAdmission(rpm, tpm)
         self._file: SharedFile | None = None
         self._member = 0
@@ -117,8 +125,13 @@ class SharedAdmission:
             self._process.pause_until(then)
 
     def pause(self, now: float) -> float:
-        """Return the seconds for which nothing is admitted, as last heard."""
-        return self._process.pause(now)
+        """Return the seconds for which nothing is admitted, as last heard.
+
+        A pause that is longer than we may obey, to which another process has agreed, does not
+        count: we ask the endpoint, and it will tell us so.
+        """
+        pause = self._process.pause(now)
+        return pause if pause <= self._max_pause else 0.0
 
     def close(self) -> None:
         """Leave the group; what is still under way counts as ended."""
@@ -152,6 +165,7 @@ class SharedAdmission:
             )
         limits = self._process.limits
         wait = limits.wait(now, charged + sum(ahead), 1 + len(ahead))
+        wait = max(wait, self.pause(now))
         if self._numbers[_HAS_ANSWER]:
             return wait
         has_room = limits.requests.under_way + len(ahead) < START_CONCURRENCY
@@ -263,14 +277,18 @@ def make_admission(
     environ: Mapping[str, str],
     rpm: float | None = None,
     tpm: float | None = None,
+    max_pause: float = MAX_WAIT_SECONDS,
 ) -> Admission:
-    """Return the admission that all who send this key share; where no file can be, our own."""
+    """Return the admission that all who send this key share; where no file can be, our own.
+
+    `max_pause` is the longest wait that this process obeys.
+    """
     try:
         directory = _directory(environ)
         name = _digest(_salt(directory), endpoint.url, endpoint.model, key.reveal())
     except OSError:
         return ProcessAdmission(rpm, tpm)
-    return SharedAdmission(directory / f"limits-{VERSION}-{name}", rpm, tpm)
+    return SharedAdmission(directory / f"limits-{VERSION}-{name}", rpm, tpm, max_pause)
 
 
 def _directory(environ: Mapping[str, str]) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tovec import __version__
 from tovec.endpoint import address as endpoints
 from tovec.endpoint import credentials, models, providers
-from tovec.endpoint.admission import Admission, ProcessAdmission
+from tovec.endpoint.admission import MAX_WAIT_SECONDS, Admission, ProcessAdmission
 from tovec.endpoint.client import Client
 from tovec.endpoint.dialect import Known
 from tovec.endpoint.governor import DEFAULT_CONCURRENCY, Governor
@@ -193,7 +193,10 @@ def _admission(
         return ProcessAdmission(settings.rpm, settings.tpm)
     from tovec.endpoint import shared_admission
 
-    return shared_admission.make_admission(endpoint, key, environ, settings.rpm, settings.tpm)
+    longest = MAX_WAIT_SECONDS if settings.give_up_after is None else settings.give_up_after
+    return shared_admission.make_admission(
+        endpoint, key, environ, settings.rpm, settings.tpm, longest
+    )
 
 
 def _transport(endpoint: endpoints.Endpoint, concurrency: int) -> Transport:
