@@ -14,12 +14,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 from tovec.errors import PersonError, UsageError
 
 Table = Mapping[str, object]
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[str, Never] = MappingProxyType({})
 MAX_BYTES = 1 << 20  # of a config file
 MAX_JSON_DEPTH = 100  # levels of a value of `extra`; the JSON writer takes 254
 

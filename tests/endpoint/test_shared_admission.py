@@ -56,8 +56,7 @@ def under_way(one: SharedAdmission) -> float:
 def child(path: Path, code: str) -> Iterator[subprocess.Popen[str]]:
     """Run code in a process of its own, and wait until it has said that it is ready."""
     command = [sys.executable, "-c", CHILD + code, str(path)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
@@ -236,26 +235,6 @@ one.close()
     assert one.request(time.monotonic(), 10)
     limits = one._process.limits
     assert (limits.requests.ended, limits.requests.under_way) == (1_200, 2)
-
-
-def test_a_fork_is_a_process_of_its_own(tmp_path: Path) -> None:
-    """Its copy of the parent's client counts alone, and a new one joins the group."""
-    path = tmp_path / "limits"
-    one = SharedAdmission(path)
-    one.answered(0.0, sent(one, 0.0), SILENT, 10, 10)
-    code = """
-import os
-one.request(time.monotonic(), 10)
-if not os.fork():
-    one.request(time.monotonic(), 10)
-    other = SharedAdmission(Path(sys.argv[1]))
-    other.request(time.monotonic(), 10)
-    print("ready", flush=True)
-sys.stdin.read()
-"""
-    with child(path, code):
-        sent(one, time.monotonic())
-        assert under_way(one) == 4  # two here, one in the child, one in its fork
 
 
 def test_threads_of_one_process_are_members_of_their_own(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 from tovec.cli.arguments import load_settings
 from tovec.cli.options import Common, EndpointOptions, ListingOptions, ModelOptions
@@ -70,10 +70,10 @@ def _check_options(endpoint: EndpointOptions, name: str | None, listed: ModelOpt
             raise UsageError(f"{option} is for asking the endpoint", hint="add --remote")
 
 
-def _one(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+def _one(rows: list[dict[str, object]], name: str) -> dict[str, object]:
     import difflib
 
-    found = {row["id"]: row for row in rows}
+    found = {str(row["id"]): row for row in rows}
     if name in found:
         return found[name]
     near = difflib.get_close_matches(name, found, n=1)
@@ -83,7 +83,7 @@ def _one(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     )
 
 
-def show(rows: list[dict[str, Any]], form: str) -> None:
+def show(rows: list[dict[str, object]], form: str) -> None:
     """Write rows to stdout as a table, a JSON array or tab-separated lines with a header."""
     if form == "json":
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
@@ -135,7 +135,7 @@ def _padded(cell: str, width: int) -> str:
     return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     match value:
         case None:
             return "-"

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,9 +19,12 @@ from tovec.errors import FileError, UsageError
 from tovec.store.durable import OutputFile
 
 if TYPE_CHECKING:
-    from tovec.search.compare import Matrix, Similarity
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from tovec.search.metrics import Scores
     from tovec.search.scan import Picture
+    from tovec.search.task import Outcome, Similarity
 
 LINES = 45  # labels that fit beside a map
 LABEL = 40  # characters of a text
@@ -47,20 +50,17 @@ class Drawing:
         if os.path.lexists(path) and not force:
             raise FileError("the picture exists", where=path, hint="--force replaces it")
 
-    def heat_map(self, matrix: Matrix) -> None:
-        """Draw texts with each other."""
-        figure = heat_map(
-            matrix.names,
-            np.concatenate(list(matrix.blocks())),
-            f"{matrix.metric} by {safe(matrix.model)}",
-        )
-        self._store(figure)
+    def draw(self, work: Similarity, outcome: Outcome) -> None:
+        """Draw texts with each other, or a corpus with its hits."""
+        if outcome.matrix is not None:
+            matrix = outcome.matrix
+            title = f"{matrix.metric} by {safe(matrix.model)}"
+            self._store(heat_map(matrix.names, matrix.whole(), title))
+        elif outcome.picture is not None:
+            title = f"{safe(str(work.corpus))} ({work.metric})"
+            self._store(corpus_map(outcome.picture, title))
 
-    def corpus_map(self, work: Similarity, picture: Picture) -> None:
-        """Draw a corpus with its hits."""
-        self._store(corpus_map(picture, f"{safe(str(work.corpus))} ({work.metric})"))
-
-    def _store(self, figure: Any) -> None:
+    def _store(self, figure: Figure) -> None:
         output = OutputFile(self._path, force=self._force)
         try:
             with warnings.catch_warnings():
@@ -74,7 +74,7 @@ class Drawing:
             raise
 
 
-def heat_map(names: list[str], scores: Scores, title: str) -> Any:
+def heat_map(names: list[str], scores: Scores, title: str) -> Figure:
     """Draw a matrix of scores with its texts' names, as long as there is room to read them."""
     count = len(names)
     cell = max(0.14, min(0.6, 9 / count)) if count <= NAMED else 20 / count  # inches
@@ -103,18 +103,29 @@ def heat_map(names: list[str], scores: Scores, title: str) -> Any:
     return figure
 
 
-def corpus_map(picture: Picture, title: str) -> Any:
+def corpus_map(picture: Picture, title: str) -> Figure:
     """Draw a corpus as points, the queries as stars, and their hits with labels."""
     figure = _figure(10, 7)
     axes = figure.add_axes((0.08, 0.08, 0.62, 0.84))
-    axes.scatter(*picture.rows.T, s=6, color="#b8bcc4", linewidths=0, label="rows")
+    axes.scatter(
+        picture.rows[:, 0], picture.rows[:, 1], s=6, color="#b8bcc4", linewidths=0, label="rows"
+    )
     taken: list[float] = []
     for number, (name, places, labels, own) in enumerate(picture.queries):
         color = f"C{number % 10}"
         query = _label(name)
-        star = {"marker": "*", "edgecolors": "black", "label": f"query: {query}"}
-        axes.scatter(*own, s=150, color=color, zorder=4, **star)
-        axes.scatter(*places.T, s=26, color=color, zorder=3, label=f"hits of {query}")
+        axes.scatter(
+            own[0],
+            own[1],
+            s=150,
+            color=color,
+            zorder=4,
+            marker="*",
+            edgecolors="black",
+            label=f"query: {query}",
+        )
+        x, y = places.T
+        axes.scatter(x, y, s=26, color=color, zorder=3, label=f"hits of {query}")
         _name_points(axes, places, labels, color, taken)
     axes.set_xlabel(f"first principal component ({picture.share[0]:.0%} of the variance)")
     axes.set_ylabel(f"second ({picture.share[1]:.0%})")
@@ -125,7 +136,7 @@ def corpus_map(picture: Picture, title: str) -> Any:
 
 
 def _name_points(
-    axes: Any, places: Scores, labels: list[str], color: str, taken: list[float]
+    axes: Axes, places: Scores, labels: list[str], color: str, taken: list[float]
 ) -> None:
     """Write the points' labels in a column at the right, each joined to its point by a line."""
     for (x, y), label in sorted(zip(places.tolist(), labels, strict=True)):
@@ -145,7 +156,7 @@ def _name_points(
         )  # fmt: skip
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), facecolor="white")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
-from typing import Any
+import traceback
+from collections.abc import Callable, Mapping
 
 from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import TovecError
@@ -35,7 +36,7 @@ class Reporter:
         forbid_core_files()
         self._blot.append(blot)
 
-    def say(self, level: str, message: str, **fields: Any) -> None:
+    def say(self, level: str, message: str, **fields: object) -> None:
         """Say one thing, if it is loud enough."""
         if LEVELS[level] > self.verbosity:
             return
@@ -95,8 +96,6 @@ class Reporter:
 
     def bug(self, error: BaseException) -> None:
         """Say that tovec itself failed: the traceback has no local variables in it."""
-        import traceback
-
         where = "".join(traceback.format_exception(error))
         if self.json:
             self.say("error", "this is a bug in tovec", code=70, name="bug", traceback=where)
@@ -121,7 +120,5 @@ class Reporter:
             return
 
 
-def _json_line(fields: dict[str, Any]) -> str:
-    import json
-
+def _json_line(fields: Mapping[str, object]) -> str:
     return json.dumps(fields, ensure_ascii=True)

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, NamedTuple
 
 from tovec.cli.signatures import group, option
+from tovec.search.task import Mode
 
 
 @group("Search")
@@ -74,6 +75,12 @@ class SearchOptions(NamedTuple):
             min=1,
         ),
     ] = None
+
+    @property
+    def modes(self) -> list[Mode]:
+        """The modes whose options are given."""
+        given = self._asdict()
+        return [mode for mode in Mode if given.get(mode.strip("-").replace("-", "_"))]
 
 
 @group("Comparison")

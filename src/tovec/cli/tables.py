@@ -6,23 +6,20 @@ is always one line. Scores have six digits everywhere.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from tovec.cli.terminal import encodable, is_terminal, safe
 
-FORMATS = ("table", "json", "jsonl", "tsv")
-OURS = ("query", "rank", "score", "row", "label", "other", "nearest", "cluster")
-OTHERS = ("row_", "other_", "nearest_")  # before a column's name, where a result has two rows
 AHEAD = 200  # rows looked at before widths and columns are fixed
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Give a value as a cell: floats with six digits, what is nested as JSON."""
     match value:
         case str():
@@ -36,19 +33,17 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def as_json(value: Any) -> str:
+def as_json(value: object) -> str:
     """Give JSON on one line, floats with six digits, and nothing that a terminal would act on."""
     import orjson
 
     text = orjson.dumps(_rounded(value), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     if not is_terminal():
         return text
-    import json
-
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> object:
     if isinstance(value, float):
         return round(float(value), 6) + 0.0
     if isinstance(value, Mapping):
@@ -71,10 +66,10 @@ def put(line: str, end: str = "\n") -> None:
 
 
 class Results:
-    """Writes rows as they come, in one of FORMATS, or none of them where `quiet`.
+    """Writes rows as they come, as table, json, jsonl or tsv, or none of them where `quiet`.
 
-    A table for people may show `only` some of a file's columns, where it has them; OURS are
-    always shown but for those to `drop`.
+    A table for people may show `only` some of a file's columns, where it has them, with those
+    `beside` them, and never those to `drop`.
     """
 
     def __init__(
@@ -83,9 +78,10 @@ class Results:
         *,
         quiet: bool = False,
         only: Sequence[str] | None = None,
+        beside: Sequence[str] = (),
         drop: Sequence[str] = (),
     ) -> None:
-        self._only = only
+        self._only, self._beside = only, beside
         self._drop = drop
         self._form = form
         self._quiet = quiet
@@ -128,7 +124,7 @@ class Results:
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         self._columns = [name for name in self._columns if name not in self._drop]
         if self._only is not None and any(name in self._columns for name in self._only):
-            wanted = {*OURS, *self._only, *(f"{other}{n}" for n in self._only for other in OTHERS)}
+            wanted = {*self._only, *self._beside}
             self._columns = [name for name in self._columns if name in wanted]
         if self._form == "table":
             self._widths = _widths(self._columns, rows)

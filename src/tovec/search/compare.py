@@ -1,13 +1,9 @@
-"""`tovec similarity`, put together: what is compared, with what, and what comes out as rows.
-
-Every result is a row of named values, handed over in lists as it is known; how rows look is the
-command line's business.
-"""
+"""`tovec similarity` without --in: texts compared with each other, or lines of two texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +13,6 @@ from tovec.events import Note, Observer
 from tovec.formats.fields import PlainText
 from tovec.formats.protocols import ReadOptions
 from tovec.pipeline.connect import Hide, connect
-from tovec.pipeline.long_texts import LongTexts
 from tovec.search import metrics
 from tovec.search.embedding import (
     embed_all,
@@ -28,38 +23,9 @@ from tovec.search.embedding import (
     without_empty,
 )
 from tovec.search.metrics import Bound, Scores, Vectors
-from tovec.settings import Settings
+from tovec.search.task import Found, Outcome, Similarity
 
 MATRIX_ROWS = 256  # of a matrix computed at once
-
-Row = Mapping[str, Any]
-Show = Callable[[Sequence[Row]], None]
-
-
-class Similarity(NamedTuple):
-    """What one `tovec similarity` is to do."""
-
-    settings: Settings
-    environ: Mapping[str, str]
-    texts: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
-    read: ReadOptions = ReadOptions()
-    long: LongTexts = LongTexts()
-    metric: str = "cosine"
-    bound: Bound = Bound()
-    corpus: str | None = None
-    k: int | None = None
-    like: tuple[str, ...] = ()
-    columns: tuple[str, ...] | None = None
-    job_dir: str | None = None
-    query_template: str | None = None  # of the texts that rows are compared with
-
-
-class Outcome(NamedTuple):
-    """How many results passed, and how many rows of the input were left out."""
-
-    passed: int
-    rejected: int = 0
 
 
 class Matrix(NamedTuple):
@@ -71,13 +37,17 @@ class Matrix(NamedTuple):
     model: str
 
     def blocks(self) -> Iterator[Scores]:
-        """Give the (n, n) scores, some rows at a time."""
+        """Yield the (n, n) scores, some rows at a time."""
         for start in range(0, len(self.names), MATRIX_ROWS):
             some = self.vectors[start : start + MATRIX_ROWS]
             yield metrics.matrix(self.metric, some, self.vectors)
 
+    def whole(self) -> Scores:
+        """Return all (n, n) scores."""
+        return np.concatenate(list(self.blocks()))
+
     def pair(self) -> float:
-        """Give the score of the first two."""
+        """Return the score of the first two."""
         return float(metrics.pairwise(self.metric, self.vectors[:1], self.vectors[1:2])[0])
 
     def passed(self, bound: Bound) -> int:
@@ -91,24 +61,23 @@ class Matrix(NamedTuple):
         return found
 
 
-def compare(work: Similarity, observer: Observer, hide: Hide) -> Matrix:
-    """Return the texts with their vectors, ready to be compared with each other."""
+def compare_texts(work: Similarity, observer: Observer, hide: Hide) -> Found:
+    """Compare texts with each other: the outcome holds their matrix."""
+    yield from ()  # no rows
+    queries, id_field = work.queries, work.read.id_field
     with connect(work.settings, work.environ, observer, hide) as connection:
-        texts = embed_texts(
-            connection,
-            given(work.texts, work.paths, work.read),
-            preparation(connection, work.long),
-            work.read.id_field,
-        )
+        blocks = given(queries.texts, queries.paths, work.read)
+        texts = embed_texts(connection, blocks, preparation(connection, work.long), id_field)
     if len(texts.names) < 2:
         raise UsageError(
             "one text has nothing to be compared with",
             hint="give two or more, or --in FILE to rank its rows",
         )
-    return Matrix(texts.names, texts.vectors, work.metric, connection.client.endpoint.model)
+    matrix = Matrix(texts.names, texts.vectors, work.metric, connection.client.endpoint.model)
+    return Outcome(matrix.passed(work.bound) if work.bound else 1, matrix=matrix)
 
 
-def compare_lines(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
+def compare_lines(work: Similarity, observer: Observer, hide: Hide) -> Found:
     """Score each line of two texts, as lines come; a line that does not pass is left out."""
     halves = ReadOptions(template=work.read.template)
     make = PlainText(halves, ("text",), "one of a line's two texts")
@@ -125,7 +94,7 @@ def compare_lines(work: Similarity, observer: Observer, hide: Hide, show: Show) 
             kept = np.flatnonzero(work.bound.passes(scores)).tolist()
             passed += len(kept)
             texts = finished.rows.ids("text")
-            show([{"score": scores[i], "a": texts[2 * i], "b": texts[2 * i + 1]} for i in kept])
+            yield [{"score": scores[i], "a": texts[2 * i], "b": texts[2 * i + 1]} for i in kept]
     if prepare.blank:
         observer(Note("blank lines were skipped: there is no score for them"))
     return Outcome(passed)

@@ -7,7 +7,6 @@ queries are embedded with, and one that does not say needs the model to be named
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import orjson
@@ -23,7 +22,7 @@ FLAGS = ("model", "provider", "base_url", "url")
 FOUND = 4096  # rows' fields looked through at once
 
 
-def plain_fields(rows: Rows) -> list[dict[str, Any]]:
+def plain_fields(rows: Rows) -> list[dict[str, object]]:
     """Return the rows' fields; a plain line's number is told as the row's."""
     if isinstance(rows, PlainRows):
         return [{rows.name: value} for value in rows.values]
@@ -134,7 +133,7 @@ def _numbered(stored: Stored, name: str) -> int:
     )
 
 
-def all_fields(stored: Stored) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def all_fields(stored: Stored) -> Iterator[tuple[int, list[dict[str, object]]]]:
     """Yield all rows' fields, some thousand at a time, with the first row's place."""
     for start in range(0, stored.rows, FOUND):
         yield start, stored.fields(range(start, min(start + FOUND, stored.rows)))
@@ -152,12 +151,12 @@ def take(stored: Stored, rows: Sequence[int]) -> Vectors:
 
 
 def named(
-    ours: Mapping[str, Any],
-    fields: Mapping[str, Any],
+    ours: Mapping[str, object],
+    fields: Mapping[str, object],
     columns: Sequence[str] | None,
     prefix: str = "row_",
     always: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a result's values and, after them, the row's: renamed where both have a name."""
     if columns is not None:
         fields = {name: fields.get(name) for name in columns}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tovec.errors import UsageError
 from tovec.events import Observer, Progress
 from tovec.pipeline.connect import Hide
 from tovec.search import pairwise
-from tovec.search.compare import Outcome, Show, Similarity
 from tovec.search.corpus import named
-from tovec.search.scan import HITS, SHOWN, explain_missing_texts, opened, with_fields
+from tovec.search.opening import explain_missing_texts, open_corpus
+from tovec.search.scan import HITS, SHOWN, with_fields
+from tovec.search.task import Found, Outcome, Row, Similarity
 from tovec.search.vector_files.stored import Stored
 
 
@@ -21,31 +20,31 @@ def _progress(observer: Observer, stored: Stored) -> pairwise.OnRows:
     return lambda rows: observer(Progress("comparing", rows, stored.rows, 0, None, 0))
 
 
-def pairs(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
-    """Show the pairs of rows nearest to each other, nearest first."""
-    _, stored, rejected = opened(work, observer, hide)
+def pairs(work: Similarity, observer: Observer, hide: Hide) -> Found:
+    """Yield the pairs of rows nearest to each other, nearest first."""
+    stored, rejected, _ = open_corpus(work, observer, hide)
     k = work.k or (None if work.bound else HITS)
     found = pairwise.near_pairs(work.metric, stored, work.bound, k, _progress(observer, stored))
     if len(found.scores):
         explain_missing_texts(work, stored, observer)
     for start in range(0, len(found.scores), SHOWN):
         one, two, scores = (column[start : start + SHOWN].tolist() for column in found)
-        ours: list[dict[str, Any]] = [
+        ours: list[Row] = [
             {"score": score, "row": stored.number(a), "other": stored.number(b)}
             for a, b, score in zip(one, two, scores, strict=True)
         ]
         rows = with_fields(ours, stored.fields(one), work.columns)
         others = stored.fields(two)
-        show([
+        yield [
             named(row, fields, work.columns, "other_", always=True)
             for row, fields in zip(rows, others, strict=True)
-        ])  # fmt: skip
+        ]
     return Outcome(len(found.scores), rejected)
 
 
-def outliers(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
-    """Show the rows least like their nearest neighbours, the loneliest first."""
-    _, stored, rejected = opened(work, observer, hide)
+def outliers(work: Similarity, observer: Observer, hide: Hide) -> Found:
+    """Yield the rows least like their nearest neighbours, the loneliest first."""
+    stored, rejected, _ = open_corpus(work, observer, hide)
     nearest, scores = pairwise.nearest_others(work.metric, stored, _progress(observer, stored))
     far = scores if work.metric == "euclidean" else -scores
     order = np.lexsort((np.arange(len(far)), -far))[: work.k or HITS]
@@ -60,32 +59,28 @@ def outliers(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Ou
         for rank, row in enumerate(order.tolist(), 1)
     ]
     explain_missing_texts(work, stored, observer)
-    show(with_fields(ours, stored.fields(order.tolist()), work.columns))
+    yield with_fields(ours, stored.fields(order.tolist()), work.columns)
     return Outcome(len(ours), rejected)
 
 
-def diversity(work: Similarity, observer: Observer, hide: Hide, show: Show) -> Outcome:
-    """Show the mean distance of two rows: 1 - cosine, or Euclidean."""
-    if work.metric == "dot":
-        raise UsageError("--metric dot cannot be used here", hint="choose cosine or euclidean")
-    _, stored, rejected = opened(work, observer, hide)
+def diversity(work: Similarity, observer: Observer, hide: Hide) -> Found:
+    """Yield the mean distance of two rows: 1 - cosine, or Euclidean."""
+    stored, rejected, _ = open_corpus(work, observer, hide)
     if stored.rows < 2:
         raise UsageError("the mean distance of rows needs two rows or more", where=stored.source)
     mean = pairwise.diversity(work.metric, stored, _progress(observer, stored))
-    show([{"diversity": mean, "metric": work.metric, "rows": stored.rows}])
+    yield [{"diversity": mean, "metric": work.metric, "rows": stored.rows}]
     return Outcome(1, rejected)
 
 
-def clusters(
-    work: Similarity, observer: Observer, hide: Hide, show: Show, count: int = 2
-) -> Outcome:
-    """Show each row with its cluster, the largest first, its most typical rows first."""
-    if work.metric == "dot":
-        raise UsageError("--metric dot cannot be used here", hint="choose cosine or euclidean")
-    _, stored, rejected = opened(work, observer, hide)
+def clusters(work: Similarity, observer: Observer, hide: Hide) -> Found:
+    """Yield each row with its cluster, the largest first, its most typical rows first."""
+    stored, rejected, _ = open_corpus(work, observer, hide)
     if not stored.rows:
         return Outcome(0, rejected)
-    labels, scores = pairwise.clusters(work.metric, stored, count, _progress(observer, stored))
+    labels, scores = pairwise.clusters(
+        work.metric, stored, work.clusters, _progress(observer, stored)
+    )
     far = scores if work.metric == "euclidean" else -scores
     order = np.lexsort((np.arange(len(labels)), far, labels))
     if work.k:
@@ -98,5 +93,5 @@ def clusters(
             {"cluster": int(labels[i]), "score": float(scores[i]), "row": stored.number(i)}
             for i in rows
         ]
-        show(with_fields(ours, stored.fields(rows), work.columns))
+        yield with_fields(ours, stored.fields(rows), work.columns)
     return Outcome(stored.rows, rejected)
