@@ -246,6 +246,34 @@ def test_a_stop_says_what_to_do_next(status: int, word: str) -> None:
     assert word in hint(refusal(status, said("x")))
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "blames"),
+    [
+        (400, said("Invalid 'input[0]': maximum input length is 8192 tokens."), True),
+        (400, said("This model's maximum context length is 8192 tokens, however you"), True),
+        (400, said("no", code="string_above_max_length"), True),
+        (400, said("no", param="input[3]"), True),
+        (422, {"detail": [{"loc": ["body", "input", 0], "msg": "no", "type": "x"}]}, True),
+        (413, {"error": "Input validation error: `inputs` must have less than 512"}, True),
+        (500, said("unsupported value: NaN"), True),
+        (400, said("Bad Request"), False),
+        (422, {"detail": "Unprocessable Entity"}, False),
+        (422, said("Extra inputs are not permitted"), False),
+        (
+            422,
+            {"detail": [{"loc": ["body", "priority"], "msg": "Extra inputs", "type": "x"}]},
+            False,
+        ),
+        (400, b"", False),
+    ],
+)
+def test_a_refusal_blames_an_input_or_may_be_about_every_request(
+    status: int, body: Any, blames: bool
+) -> None:
+    """#266"""
+    assert refusal(status, body).blames_input == blames
+
+
 def test_failures_that_differ_only_in_numbers_are_equal() -> None:
     assert refusal(500, said("at 17:31")).fingerprint == refusal(500, said("at 17:32")).fingerprint
     assert refusal(500, said("a")).fingerprint != refusal(500, said("b")).fingerprint

@@ -361,6 +361,29 @@ def test_a_field_is_dropped_where_the_request_works_without_it(
     assert retry.decide(OUTCOMES[outcome], history, FACTS._replace(fields=fields)) == expected
 
 
+@pytest.mark.parametrize("name", ["400", "500 never", "422"])
+def test_a_refusal_in_a_resumed_run_is_tried_on_an_input_that_had_its_vector(name: str) -> None:
+    """#265: an earlier run's success tells wrong settings from bad inputs, once in a run."""
+    outcome = refused(422) if name == "422" else OUTCOMES[name]
+    resumed = FACTS._replace(successes=0)
+    assert letter(retry.decide(outcome, SENT, resumed)) == "P"
+    for is_alive in (True, False):
+        facts = resumed._replace(is_alive=is_alive)
+        assert letter(retry.decide(outcome, SENT, facts)) == "X"
+    assert letter(retry.decide(outcome, SENT, FACTS)) == "X"
+    assert letter(retry.decide(outcome, SENT, resumed._replace(has_good_input=False))) == "X"
+
+
+def test_a_resumed_run_isolates_a_bad_input_and_waits_for_nothing_else() -> None:
+    """#265: 500 for one text, always; an endpoint that is down is given up as in a first run."""
+    outcome = OUTCOMES["500"]
+    history, facts = situation("last", outcome)
+    resumed = facts._replace(successes=0, tries=5, has_good_input=True)
+    assert letter(retry.decide(outcome, history, resumed)) == "P"
+    assert letter(retry.decide(outcome, history, resumed._replace(is_alive=True))) == "X"
+    assert letter(retry.decide(outcome, history, resumed._replace(is_alive=False))) == "L"
+
+
 def test_an_extra_field_is_to_blame_where_it_is_called_unknown() -> None:
     """A message that has its name in passing is about the inputs."""
     passing = refused(400, "input 3 is empty; truncate was on")
@@ -409,6 +432,40 @@ def test_a_wait_that_is_too_long_is_named_whatever_the_calendar_holds(
     assert isinstance(decision, Stop)
     assert decision.ending is Ending.LATER
     assert decision.what.startswith(f"the endpoint asks to wait {said}")
+
+
+NO_FIELD = Reject("HTTP 422: not permitted (request 1)", "not accepted", "not permitted")
+OF_INPUT = Reject("HTTP 400: too long", "not accepted", "too long", blames_input=True)
+
+
+@pytest.mark.parametrize(
+    ("rejected", "successes", "fails"),
+    [
+        ([NO_FIELD], 0, True),
+        ([NO_FIELD, NO_FIELD._replace(reason="HTTP 422: not permitted (request 2)")], 0, True),
+        ([NO_FIELD], 1, False),
+        ([OF_INPUT], 0, False),
+        ([NO_FIELD, OF_INPUT], 0, False),
+        ([OF_INPUT, NO_FIELD], 0, False),
+        ([NO_FIELD, NO_FIELD._replace(words="forbidden")], 0, False),
+        ([Reject("a vector of zeros", "bad answer")], 0, False),
+        ([Reject("HTTP 413", "too large", too_large=True)], 0, False),
+        ([], 0, False),
+    ],
+)
+def test_a_run_fails_whose_every_request_is_refused_for_one_reason(
+    rejected: list[Reject], successes: int, fails: bool
+) -> None:
+    """#266: a reason that names no input is about the settings, though there was one row only."""
+    tally = Tally(0, 0)
+    for one in rejected:
+        step, tally = retry.judge(one, 1, tally)
+        assert step is Step.REFUSE
+    stop = retry.conclude(tally._replace(successes=successes))
+    assert (stop is not None) == fails
+    if stop is not None:
+        assert stop.ending is Ending.PERSON
+        assert stop.what.endswith("not permitted (request 1)")
 
 
 def test_a_hint_in_words_counts_where_no_header_names_one() -> None:

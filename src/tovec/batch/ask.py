@@ -31,6 +31,7 @@ from tovec.store.index import ASKED
 from tovec.store.job import Job
 
 DRAIN_SECONDS = 10.0  # seconds that answers under way have to be stored when a run is stopped
+MAX_COMPARED = 64  # stored inputs among which a short one is looked for
 REQUESTS_AHEAD = 4  # requests that are ready beside those under way
 
 Prepare = Callable[[Block], Prepared]
@@ -44,6 +45,10 @@ class Dispatcher(Protocol):
 
     async def embed(self, request: Request, store: Store) -> Answer:
         """Return the answer to one request; `store` is handed each part of it as it comes."""
+        ...
+
+    def remember(self, one: str | list[int]) -> None:
+        """Take an input that had its vector in an earlier run as one that the endpoint accepts."""
         ...
 
     def stop(self) -> None:
@@ -90,6 +95,7 @@ class Gather:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._short: set[asyncio.Task[Any] | None] = set()  # tasks that wait for tokens
         self._end: asyncio.Future[None] | None = None
+        self._knows_good = False  # whether the dispatcher was given an input of an earlier run
 
     async def run(self, blocks: Iterator[Block], prepare: Prepare) -> None:
         """Ask for what is lacking; raises what ended the run early, after the drain."""
@@ -114,12 +120,20 @@ class Gather:
         while isinstance(block := await source.next(), Block):
             inputs = prepare(block).inputs
             ordinals, wanted, inherited = self._job.look_up(keys_of(inputs, self._job.digest))
+            self._remember(inputs, inherited)
             if len(wanted) < len(inputs):
                 inputs = [inputs[i] for i in wanted.tolist()]
             self._ordinals.append(ordinals[wanted])
             self._on_block(len(ordinals), len(wanted), int(inherited.sum()))
             await self._send(self._packer.add(inputs))
         await self._send(self._packer.flush())
+
+    def _remember(self, inputs: Inputs, inherited: NDArray[np.bool_]) -> None:
+        """Have a short input remembered that had its vector in an earlier run, if there is one."""
+        if not self._knows_good and inherited.any():
+            some = np.flatnonzero(inherited)[:MAX_COMPARED].tolist()
+            self._dispatcher.remember(min((inputs[i] for i in some), key=len))
+            self._knows_good = True
 
     async def _send(self, requests: list[Request]) -> None:
         for request in requests:

@@ -293,6 +293,7 @@ class _Run:
             )
             try:
                 await gather.run(self._inputs.blocks(), prepare)
+                self._connection.dispatcher.check_accepted()
             finally:
                 await commit.close()
                 await client.close()

@@ -108,7 +108,7 @@ class Client:
         self._max_retries = max_retries
         governor.on_hold = lambda seconds: observer(Held(seconds))
         self._clock = clock
-        self._good: str | list[int] | None = None  # an input that has had its vector
+        self._good: str | list[int] | None = None  # an input that is known to be accepted
         self._throttles = 0
         self._said: set[str] = set()
         self._overcome: set[Fingerprint] = set()  # failures after which a retry has helped
@@ -143,6 +143,10 @@ class Client:
     def fits(self, request: Request) -> bool:
         """Return whether a request is within the limits that are known by now."""
         return capacity.fits(request, self.limits, self._governor.most_tokens)
+
+    def remember(self, one: str | list[int]) -> None:
+        """Take an input that had its vector in an earlier run as one that the endpoint accepts."""
+        self._good = self._good or one
 
     def stop(self) -> None:
         """Send nothing more: what waits to be sent is cancelled, what is under way goes on."""
@@ -339,6 +343,7 @@ class Client:
         except (TransportFailure, BadAnswer):
             is_alive = False
         if is_alive:
+            self.successes += 1
             self._governor.recovered()
         return is_alive
 

@@ -90,7 +90,7 @@ class Facts(NamedTuple):
     now: float = 0.0  # seconds since the epoch, to name a time of day
     max_retries: int | None = None
     overcome: Set[Fingerprint] = frozenset()  # failures after which a retry has helped
-    has_good_input: bool = False  # whether an input is known that has had its vector
+    has_good_input: bool = False  # whether an input has had its vector, now or in an earlier run
     is_alive: bool | None = None  # whether that input just had it again; None: not asked
     fields: Fields = Fields()
 
@@ -102,6 +102,7 @@ class Tally(NamedTuple):
     sent: int
     first_refusals: int = 0  # rejected before any success
     splits: int = 0
+    common: Reject | None = None  # what all first refusals say, if they blame no input
 
 
 # What to do -------------------------------------------------------------------------------------
@@ -170,6 +171,7 @@ class Reject(NamedTuple):
     words: str = ""  # the endpoint's own, from which a limit may be learned
     too_large: bool = False
     maybe_paid: bool = False
+    blames_input: bool = False  # if not, it may be about every request
 
 
 class Ending(StrEnum):

@@ -97,7 +97,18 @@ class Refusal(NamedTuple):
     @property
     def fingerprint(self) -> tuple[int, str, str]:
         """What two equal failures have in common: digits differ from one to the next."""
-        return self.status, self.code, re.sub(r"\d", "", self.message)[:80]
+        return self.status, self.code, without_digits(self.message)
+
+    @property
+    def blames_input(self) -> bool:
+        """Whether an input is the reason; if not, it may be about every request."""
+        words = self.param or f"{self.code} {self.message}"
+        return self.status >= 500 or bool(_INPUT.search(words.replace("_", " ")))
+
+
+def without_digits(words: str) -> str:
+    """Return what is alike in the words of two equal failures."""
+    return re.sub(r"\d", "", words)[:80]
 
 
 AMBIGUOUS = Rule(Action.RETRY, 4, maybe_paid=True)
@@ -149,6 +160,11 @@ _TOO_LARGE = re.compile(
 )
 # Answers of 500 that the same input will always meet: it is too long, or its vector is not finite.
 _INPUT_FAULT = re.compile(r"too large to process|physical batch|unsupported value: NaN", re.I)
+_INPUT = re.compile(  # "Extra inputs are not permitted" is said of fields
+    r"(?<!extra )\b(inputs?|texts?|tokens?|strings?|characters?|sequences?|sentences?|documents?"
+    r"|prompts?|contents?|length|long|longer|empty)\b",
+    re.I,
+)
 _TO_TLS = re.compile(r"\bhttps (port|server)|plain http request", re.I)
 _ENCODING = re.compile(r"encoding.?format|embedding.?type|base64", re.I)
 _MODEL_CODES = {"model_not_found", "invalid_model", "unsupported_model"}

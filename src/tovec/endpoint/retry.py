@@ -1,8 +1,9 @@
 """The retry policy as pure functions: what to do after an attempt that brought no vectors.
 
-    lesson   what the governor is told about the outcome, before anything is decided
-    decide   retry, negotiate, probe, reject the request, or stop the run
-    judge    divide a rejected request, refuse its single input, or stop the run
+    lesson    what the governor is told about the outcome, before anything is decided
+    decide    retry, negotiate, probe, reject the request, or stop the run
+    judge     divide a rejected request, refuse its single input, or stop the run
+    conclude  whether a run that is through has failed all the same
 
 No clock, no randomness, no I/O: outcome, history and facts go in, a decision comes out. Who waits,
 sends and words errors is the client. Source: the reliability notes, section (c).
@@ -47,6 +48,7 @@ from tovec.endpoint.refusal import (
     Action,
     Refusal,
     Rule,
+    without_digits,
 )
 from tovec.endpoint.retry_budget import MAYBE_PAID
 from tovec.wording import count_phrase
@@ -110,15 +112,11 @@ def judge(rejected: Reject, rows: int, tally: Tally) -> tuple[Step | Stop, Tally
     if rejected.too_large:
         return step, tally
     if not tally.successes:
-        tally = tally._replace(first_refusals=tally.first_refusals + 1)
+        common = _common(rejected, tally)
+        tally = tally._replace(first_refusals=tally.first_refusals + 1, common=common)
         is_alone = rows == 1 or rejected.cause == "bad answer"
         if tally.first_refusals >= MAX_FIRST_REFUSALS and is_alone:
-            return Stop(
-                Ending.PERSON,
-                f"nothing that was sent is accepted: {rejected.reason}",
-                "check the model and the options, such as --dimensions and --extra; "
-                "--encoding-format float for servers that refuse base64",
-            ), tally
+            return _nothing_accepted(rejected), tally
     tally = tally._replace(splits=tally.splits + (rows > 1))
     if tally.splits > max(MAX_SPLITS, tally.sent // MIN_REQUESTS_PER_SPLIT):
         return Stop(
@@ -129,12 +127,42 @@ def judge(rejected: Reject, rows: int, tally: Tally) -> tuple[Step | Stop, Tally
     return step, tally
 
 
+def conclude(tally: Tally) -> Stop | None:
+    """Return why a run has failed of which each request was refused, all for one reason.
+
+    The reason names no input: the settings are wrong. None where an input may be to blame.
+    """
+    if tally.successes or tally.common is None:
+        return None
+    return _nothing_accepted(tally.common)
+
+
 def hides_limits(outcome: RefusedCall, throttles: int) -> bool:
     """Return whether so many 429s, this one included, never said what the limits are."""
     return (
         throttles >= MIN_SILENT_THROTTLES
         and not outcome.has_rates
         and _throttle_hint(outcome) is None
+    )
+
+
+def _common(rejected: Reject, tally: Tally) -> Reject | None:
+    """Return what all refusals before any success say; None where they differ or blame inputs."""
+    if rejected.cause != "not accepted" or rejected.blames_input:
+        return None
+    if not tally.first_refusals:
+        return rejected
+    before = tally.common
+    is_alike = before and without_digits(before.words) == without_digits(rejected.words)
+    return before if is_alike else None
+
+
+def _nothing_accepted(rejected: Reject) -> Stop:
+    return Stop(
+        Ending.PERSON,
+        f"nothing that was sent is accepted: {rejected.reason}",
+        "check the model and the options, such as --dimensions and --extra; "
+        "--encoding-format float for servers that refuse base64",
     )
 
 
@@ -190,7 +218,10 @@ def _after_refusal(outcome: RefusedCall, history: History, facts: Facts) -> Deci
                 return negotiated
             if _is_about_every_request(refusal, facts.fields):
                 return Stop(Ending.REFUSED)
-            return Reject(str(refusal), "not accepted", refusal.message)
+            if not facts.successes and facts.has_good_input and facts.is_alive is None:
+                return Probe()  # an input of an earlier run tells wrong settings from bad inputs
+            words, blames_input = refusal.message, refusal.blames_input
+            return Reject(str(refusal), "not accepted", words, blames_input=blames_input)
     cause, detail = str(refusal.status), str(refusal)
     return _again(rule, _Failure(cause, detail, refusal.fingerprint, refusal, hint), history, facts)
 
@@ -236,7 +267,8 @@ def _again(rule: Rule, failure: _Failure, history: History, facts: Facts) -> Dec
             return Reject(failure.detail, failure.cause, maybe_paid=rule.maybe_paid)
         if facts.is_alive is None:
             return Probe()
-        history, is_last = history._replace(spent=0), False
+        if facts.successes:  # else it has been down since the run began: that is not waited for
+            history, is_last = history._replace(spent=0), False
     if is_last or _is_out_of_retries(history, facts):
         return _give_up(rule, failure, history, facts)
     base = 1.0 if failure.refusal is None else 0.5

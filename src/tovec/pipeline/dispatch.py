@@ -43,6 +43,16 @@ class Dispatcher:
         """
         return await self._part(request, 0, store)
 
+    def remember(self, one: str | list[int]) -> None:
+        """Take an input that had its vector in an earlier run as one that the endpoint accepts."""
+        self._client.remember(one)
+
+    def check_accepted(self) -> None:
+        """Raise PersonError where all requests were refused, for one reason that names no input."""
+        stop = retry.conclude(self._tally._replace(successes=self._client.successes))
+        if stop is not None:
+            raise self._stopped(stop)
+
     def stop(self) -> None:
         """Cancel what waits to be sent, or to be sent again; what is under way goes on."""
         self._client.stop()
@@ -94,8 +104,11 @@ class Dispatcher:
         tally = self._tally._replace(successes=client.successes, sent=client.sent)
         step, self._tally = retry.judge(why, len(request), tally)
         if isinstance(step, Stop):
-            raise PersonError(step.what, where=shown(client.endpoint.url), hint=step.hint)
+            raise self._stopped(step)
         return step
+
+    def _stopped(self, stop: Stop) -> PersonError:
+        return PersonError(stop.what, where=shown(self._client.endpoint.url), hint=stop.hint)
 
     def _learn_limit(self, request: Request, words: str) -> None:
         learned, what = capacity.learned(request, self._client.limits, words)

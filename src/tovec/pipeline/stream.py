@@ -69,6 +69,7 @@ def embed_blocks(
         from tovec.pipeline.network_stream import embed_over_network
 
         yield from embed_over_network(work, connection.background, connection.concurrency)
+    connection.dispatcher.check_accepted()
     empty = work.assembly.empty(preparation.no_extra, connection.dimensions)
     if empty is not None:
         yield empty
