@@ -397,12 +397,17 @@ def test_schemathesis_finds_nothing_that_the_description_does_not_say(serving, t
 
 
 def test_without_cors_no_page_of_another_origin_may_ask(serving):
-    """A page that a user has open must not reach a server that is for this machine's programs."""
+    """#260: an open page must not reach a server that is for this machine's programs."""
     asks = {"origin": "https://app.example", "access-control-request-method": "POST"}
     before = httpx.options(f"{serving.url}/embeddings", headers=asks)
     answer = httpx.get(f"{serving.url}/models", headers=asks)
-    assert (before.status_code, answer.status_code) == (405, 200)
-    assert not [name for reply in (before, answer) for name in reply.headers if "access-" in name]
+    body = orjson.dumps({"model": MODEL_ID, "input": "hi"})
+    plain = {"origin": asks["origin"], "content-type": "text/plain"}  # which browsers send unasked
+    sent = httpx.post(f"{serving.url}/embeddings", content=body, headers=plain)
+    assert (before.status_code, answer.status_code, sent.status_code) == (405, 200, 415)
+    assert not [
+        name for reply in (before, answer, sent) for name in reply.headers if "access-" in name
+    ]
 
 
 def test_head_and_a_slash_at_the_end_are_answered():
