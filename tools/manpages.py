@@ -130,10 +130,10 @@ def _synopsis(command: Command) -> Iterator[str]:
 
 def _option(option: Option) -> list[str]:
     names = ", ".join(f"\\fB{_bare(name)}\\fR" for name in option.names)
-    spelled = f"{names} {_metavar(option.metavar)}".strip()
+    spelling = f"{names} {_metavar(option.metavar)}".strip()
     default = f" Default: {option.default}." if option.default else ""
     again = " May be repeated." if option.repeatable and "repeated" not in option.help else ""
-    return [".TP", spelled, _text(option.help + default + again)]
+    return [".TP", spelling, _text(option.help + default + again)]
 
 
 def _metavar(metavar: str) -> str:

@@ -82,7 +82,7 @@ def _table(options: Iterable[Option]) -> Iterator[str]:
     for option in options:
         default = f" Default: {option.default}." if option.default else ""
         again = " May be repeated." if option.repeatable and "repeated" not in option.help else ""
-        yield f"| {_code(option.spelled)} | {_cell(option.help + default + again)} |"
+        yield f"| {_code(option.spelling)} | {_cell(option.help + default + again)} |"
 
 
 def _pairs(head: str, entries: Mapping[str, str]) -> Iterator[str]:

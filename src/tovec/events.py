@@ -6,7 +6,10 @@ The parts call an `Observer`; the command line turns events into lines, a bar or
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+# How loud a message is; how each is shown is `cli.reporting.LEVELS`.
+Level = Literal["error", "warning", "summary", "progress", "info", "debug"]
 
 
 class Sent(NamedTuple):
@@ -62,7 +65,7 @@ class Note(NamedTuple):
     """Something a user should know once (a limit learned, dimensions cut here, ...)."""
 
     text: str
-    level: str = "warning"  # "warning" | "summary" | "info" | "debug"
+    level: Level = "warning"
 
 
 class Progress(NamedTuple):

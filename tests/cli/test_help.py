@@ -38,7 +38,7 @@ def test_the_long_help_has_the_summary_the_examples_and_a_line_for_each_option(c
     assert " ".join(command.summary.split()) in flat
     assert all(example.splitlines()[0] in text for example in command.examples)
     for option in (*command.arguments, *command.options):
-        assert option.spelled in text
+        assert option.spelling in text
         assert option.help and " ".join(option.help.split()) in flat
 
 

@@ -119,13 +119,13 @@ def test_the_plane_is_that_of_numpys_singular_vectors(metric):
         wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     centred = wide - wide.mean(axis=0)
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-    plane = projection.plane(metric, Rows(matrix, 33))
+    plane = projection.fit_plane(metric, Rows(matrix, 33))
     assert np.allclose(plane.share, singular[:2] ** 2 / (singular**2).sum())
     assert np.allclose(np.abs(plane.points(matrix)), np.abs(centred @ axes[:2].T), atol=1e-6)
 
 
 def test_a_large_corpus_is_drawn_by_an_even_sample(monkeypatch):
-    monkeypatch.setattr(projection, "DRAWN", 10)
+    monkeypatch.setattr(projection, "MAX_DRAWN_ROWS", 10)
     matrix = np.random.default_rng(1).standard_normal((95, 4)).astype(np.float32)
-    plane = projection.plane("euclidean", Rows(matrix, 7))
-    assert np.allclose(projection.sample(Rows(matrix, 7), plane), plane.points(matrix[::10]))
+    plane = projection.fit_plane("euclidean", Rows(matrix, 7))
+    assert np.allclose(projection.sample_points(Rows(matrix, 7), plane), plane.points(matrix[::10]))

@@ -58,7 +58,3 @@ def test_a_vector_that_cannot_be_compared_is_named_by_its_row(bad, words):
     with pytest.raises(InputError, match=words) as raised:
         metrics.check(vectors, "x.npy", 100)
     assert "row 104" in raised.value.where
-
-
-def test_zero_is_shown_without_a_sign():
-    assert metrics.shown(-1e-9) == "0.000000"

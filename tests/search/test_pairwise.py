@@ -14,7 +14,7 @@ from tovec.search.metrics import Bound
 @pytest.fixture(params=[(8, 3), (2048, 1 << 20)], autouse=True)
 def _small_tiles(request, monkeypatch):
     """Many tiles, which do not fall together with the blocks, and one tile for all."""
-    monkeypatch.setattr(pairwise, "SIDE", request.param[0])
+    monkeypatch.setattr(pairwise, "PRODUCT_ROWS", request.param[0])
     monkeypatch.setattr(pairwise, "TILE_BYTES", 4 * 5 * request.param[0] * request.param[1])
 
 

@@ -55,7 +55,7 @@ def test_a_page_says_what_help_says(command):
     words = " ".join(text.replace("\N{HYPHEN}\n", "").split())
     squeezed = words.replace(" ", "")
     for option in (*command.arguments, *command.options):
-        assert option.spelled in words
+        assert option.spelling in words
         assert option.help.replace(" ", "") in squeezed
     for example in command.examples:
         assert all(line.strip() in text for line in example.splitlines())

@@ -24,7 +24,7 @@ from tovec.batch.report import Report, is_report
 from tovec.batch.write import PartOutput, Rejects, SingleOutput, deliver
 from tovec.endpoint.address import identity as endpoint_identity
 from tovec.errors import Stopped, TovecError, UsageError
-from tovec.events import Note, Observer
+from tovec.events import Level, Note, Observer
 from tovec.formats.protocols import ReadOptions, Sink, WriteOptions
 from tovec.pipeline.connect import Connection, Hide, connect
 from tovec.pipeline.long_texts import LongTexts
@@ -467,5 +467,5 @@ class _Run:
             stats.file.write(orjson.dumps(report.as_json(), option=options))
             stats.commit()
 
-    def _note(self, text: str, level: str = "info") -> None:
+    def _note(self, text: str, level: Level = "info") -> None:
         self._report(Note(text, level))

@@ -13,7 +13,7 @@ from tovec import __version__, startup
 from tovec.cli.reporting import Reporter
 from tovec.errors import FileError, Stopped, TovecError, UsageError
 
-BUG = 70
+BUG_EXIT_CODE = 70
 _SPARE = "give it more (see ulimit -a), or ask for less at once (--concurrency); a job goes on"
 
 
@@ -26,7 +26,7 @@ def main() -> NoReturn:
     reporter = Reporter()
     code = run(sys.argv[1:], reporter)
     if code > 128:
-        _die_of(code - 128)
+        _end_by_signal(code - 128)
     raise SystemExit(code)
 
 
@@ -56,27 +56,27 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
             if type(error).__name__ == "NoArgsIsHelpError":  # nothing was asked: show how to start
                 reporter.page(error.format_message())
                 return UsageError.exit_code
-            reporter.error(_usage(error))
+            reporter.error(_usage_error(error))
             return UsageError.exit_code
         if isinstance(error, ImportError) and not (error.name or "tovec").startswith("tovec"):
-            reporter.error(_missing(error.name or ""))
+            reporter.error(_missing_library(error.name or ""))
             return UsageError.exit_code
         if isinstance(error, MemoryError) or "start new thread" in str(error):
             lacking = "memory" if isinstance(error, MemoryError) else "threads"
             reporter.error(TovecError(f"the system has no more {lacking} for it", hint=_SPARE))
-            return BUG
+            return BUG_EXIT_CODE
         reporter.bug(error)
-        return BUG
+        return BUG_EXIT_CODE
 
 
-def _missing(module: str) -> UsageError:
+def _missing_library(module: str) -> UsageError:
     package = module.partition(".")[0]
     return UsageError(
         f"the library {package} cannot be loaded", hint=f"pip install --force-reinstall {package}"
     )
 
 
-def _usage(error: Any) -> UsageError:
+def _usage_error(error: Any) -> UsageError:
     """Word the command line's own error as ours."""
     from tovec.cli.hints import option_hint
 
@@ -97,7 +97,7 @@ def _usage(error: Any) -> UsageError:
     return UsageError(said[:1].lower() + said[1:], hint=help_line)
 
 
-def _die_of(number: int) -> None:
+def _end_by_signal(number: int) -> None:
     """End by the signal itself, so that the shell sees it (a loop in a script then stops too)."""
     # What stdout still holds has no reader, or must not look like a whole result.
     with contextlib.suppress(OSError):

@@ -61,6 +61,11 @@ def batch(
     looks_only = actions.status or actions.dry_run
     if not looks_only and is_skipped(target, replaced, reporter):
         return
+    if actions.repair and looks_only:
+        raise UsageError(
+            f"--repair changes the job, {'--status' if actions.status else '--dry-run'} does not",
+            hint="leave one of them out",
+        )
     load_numpy()
     from tovec.batch import dry_run, run
     from tovec.formats.protocols import WriteOptions
@@ -76,21 +81,10 @@ def batch(
         dtype=output.dtype,
         write=WriteOptions(split_names(output.columns), input_options.id_field),
         if_exists=replaced,
-        job_dir=job.job_dir,
-        keep_job=job.keep_job,
-        on_error=job.on_error,
-        rejects=job.rejects,
-        rows_per_file=job.rows_per_file,
-        max_cost=job.max_cost,
-        max_tokens=job.max_tokens,
-        stats=job.stats,
         repair=actions.repair,
+        # Each option of a job is a field of the same name, but --progress.
+        **{name: value for name, value in job._asdict().items() if name != "progress"},
     )
-    if actions.repair and looks_only:
-        raise UsageError(
-            f"--repair changes the job, {'--status' if actions.status else '--dry-run'} does not",
-            hint="leave one of them out",
-        )
     if actions.status:
         facts = dry_run.holdings(work.directory)
         show_facts(facts, status_words(facts))
@@ -107,7 +101,7 @@ def batch(
 
 
 def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> None:
-    """Say what the job did, and end with 3 when rows were rejected."""
+    """Report what the job did, and end with 3 when rows were rejected."""
     reporter.say("info" if common.quiet else "summary", _summary(done, work), **done.as_json())
     if done.rejected:
         where = work.rejects_path

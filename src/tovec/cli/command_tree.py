@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-OTHERS = "Options"
+DEFAULT_PANEL = "Options"
 
 
 class Option(NamedTuple):
@@ -26,13 +26,13 @@ class Option(NamedTuple):
 
     @property
     def values(self) -> tuple[str, ...]:
-        """Give the values that there are, where the metavar lists them."""
+        """Return the values that there are, where the metavar lists them."""
         parts = self.metavar.strip("[].").split("|")
         return tuple(parts) if all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", p) for p in parts) else ()
 
     @property
-    def spelled(self) -> str:
-        """Give the option as help and synopsis show it: "-p, --provider NAME"."""
+    def spelling(self) -> str:
+        """Return the option as help and synopsis show it: "-p, --provider NAME"."""
         return f"{', '.join(self.names)} {self.metavar}".strip()
 
 
@@ -49,19 +49,19 @@ class Command(NamedTuple):
 
     @property
     def usage(self) -> str:
-        """Give the command line's form: "tovec embed [OPTIONS] [TEXT]..."."""
+        """Return the command line's form: "tovec embed [OPTIONS] [TEXT]..."."""
         rest = "COMMAND [ARGS]..." if self.commands else " ".join(a.metavar for a in self.arguments)
         return f"{self.name} [OPTIONS] {rest}".rstrip()
 
     def panels(self) -> Iterator[tuple[str, list[Option]]]:
-        """Give the options by panel, in the order in which they are declared."""
+        """Return the options by panel, in the order in which they are declared."""
         for panel in dict.fromkeys(option.panel for option in self.options):
             yield panel, [option for option in self.options if option.panel == panel]
 
 
 def read(command: Any, name: str) -> Command:
-    """Give Typer's command, and those below it, as records."""
-    summary, prose, examples = _parts(command.help or "")
+    """Return Typer's command, and those below it, as records."""
+    summary, prose, examples = _split_text(command.help or "")
     shown = [one for one in command.get_params(None) if not getattr(one, "hidden", False)]
     return Command(
         name,
@@ -78,14 +78,14 @@ def read(command: Any, name: str) -> Command:
     )
 
 
-def _parts(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _split_text(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     paragraphs = [part.strip("\n") for part in re.split(r"\n\s*\n", text) if part.strip()]
-    summary, *rest = [_joined(paragraphs[0]), *paragraphs[1:]] if paragraphs else [""]
-    prose = tuple(_joined(part) for part in rest if part.endswith("."))
+    summary, *rest = [_join_lines(paragraphs[0]), *paragraphs[1:]] if paragraphs else [""]
+    prose = tuple(_join_lines(part) for part in rest if part.endswith("."))
     return summary, prose, tuple(part for part in rest if not part.endswith("."))
 
 
-def _joined(paragraph: str) -> str:
+def _join_lines(paragraph: str) -> str:
     return " ".join(paragraph.split())
 
 
@@ -100,7 +100,7 @@ def _option(option: Any) -> Option:
         names=tuple(sorted((*option.opts, *option.secondary_opts), key=len)),
         metavar="" if switch else (option.metavar or "VALUE"),
         help=option.help or "",
-        panel=option.rich_help_panel or OTHERS,
+        panel=option.rich_help_panel or DEFAULT_PANEL,
         default="" if default is None else str(default),
         repeatable=bool(option.multiple),
     )

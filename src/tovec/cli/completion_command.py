@@ -34,7 +34,7 @@ def completion(
 
     tovec completion fish > ~/.config/fish/completions/tovec.fish
     """
-    for path in _places(shell):
+    for path in _candidates(shell):
         if path.is_file():
             sys.stdout.write(path.read_text(encoding="utf-8"))
             return
@@ -44,7 +44,7 @@ def completion(
     )
 
 
-def _places(shell: str) -> Iterator[Path]:
+def _candidates(shell: str) -> Iterator[Path]:
     yield Path(__file__).parents[3] / "completions" / IN_CHECKOUT[shell]
     from importlib.metadata import PackageNotFoundError, files
 

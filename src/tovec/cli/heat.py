@@ -12,8 +12,8 @@ from tovec.cli.terminal import encodable, safe
 if TYPE_CHECKING:
     from tovec.search.metrics import Scores
 
-BAR = 24  # cells
-NAME = 24  # cells of a text's name, where there is room
+BAR_CELLS = 24  # cells
+MAX_NAME_CELLS = 24  # cells of a text's name, where there is room
 _PALE, _DARK = (239, 243, 255), (8, 69, 148)
 
 
@@ -22,11 +22,11 @@ def pair(score: str, metric: str, model: str) -> None:
     kind = {"cosine": "cosine similarity", "dot": "dot product"}.get(metric, "Euclidean distance")
     _line(f"{score}  {kind} by {safe(model, 60)}")
     if metric == "cosine":
-        filled = round(min(max(float(score), 0.0), 1.0) * BAR)
-        _line(f"0 {_either('━', '=') * filled}{_either('─', '-') * (BAR - filled)} 1")
+        filled = round(min(max(float(score), 0.0), 1.0) * BAR_CELLS)
+        _line(f"0 {_sign('━', '=') * filled}{_sign('─', '-') * (BAR_CELLS - filled)} 1")
 
 
-def _either(sign: str, plain: str) -> str:
+def _sign(sign: str, plain: str) -> str:
     try:
         sign.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
@@ -48,7 +48,7 @@ def matrix(names: list[str], scores: Scores, metric: str) -> None:
     cells = [[f"{score + 0.0:.2f}" for score in row] for row in scores.round(2)]
     cell = max(len(str(len(names))), *(len(one) for row in cells for one in row)) + 2
     lead = len(str(len(names))) + 2
-    name = max(8, min(NAME, max(map(len, names)), width - lead - cell * len(names)))
+    name = max(8, min(MAX_NAME_CELLS, max(map(len, names)), width - lead - cell * len(names)))
     shown = max(1, min(len(names), (width - lead - name) // cell))
     console.print(
         Text(" " * (lead + name) + "".join(f"{i + 1:>{cell - 1}} " for i in range(shown)))

@@ -23,21 +23,21 @@ from tovec.errors import UsageError
 
 HELP = "Help"
 HELP_COLUMN = 28
-SCREEN = 23  # lines of 24: the prompt takes one
-WIDEST = 100  # columns: longer lines are hard to read
+MAX_SCREEN_LINES = 23  # lines of 24: the prompt takes one
+MAX_COLUMNS = 100  # columns: longer lines are hard to read
 
 
 class HelpingCommand(TyperCommand):
     """A command whose help is ours."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Give the options with -h and --help among them."""
+        """Return the options with -h and --help among them."""
         del ctx
         return [*self.params, *_help_options()]
 
     def get_help(self, ctx: Any) -> str:
-        """Give the help that fits a screen."""
-        return brief(command_tree.read(self, ctx.command_path), _width())
+        """Return the help that fits a screen."""
+        return brief_page(command_tree.read(self, ctx.command_path), _width())
 
 
 class HelpingGroup(TyperGroup):
@@ -60,7 +60,7 @@ def _help_options() -> list[TyperOption]:
         def show(ctx: Any, _parameter: Any, wanted: bool) -> None:
             if wanted and not ctx.resilient_parsing:
                 lines = page(command_tree.read(ctx.command, ctx.command_path), _width())
-                sys.stdout.write(encodable(_emphasised(lines, ctx), sys.stdout) + "\n")
+                sys.stdout.write(encodable(_with_bold_headings(lines, ctx), sys.stdout) + "\n")
                 ctx.exit()
 
         return TyperOption(
@@ -76,25 +76,25 @@ def _help_options() -> list[TyperOption]:
         )
 
     return [
-        option("-h", "Show this command on one screen.", brief),
-        option("--help", "Show every option with what it does.", full),
+        option("-h", "Show this command on one screen.", brief_page),
+        option("--help", "Show every option with what it does.", full_page),
     ]
 
 
-def brief(command: command_tree.Command, width: int) -> str:
-    """Give the help that fits a screen: what it does, examples, and the names of the options."""
+def brief_page(command: command_tree.Command, width: int) -> str:
+    """Return the help that fits a screen: what it does, examples, and the names of the options."""
     lines = [f"Usage: {command.usage}", "", *textwrap.wrap(command.summary, width), ""]
     lines += _examples(command)
     if command.commands:
         lines += ["Commands:", *_commands(command, width), ""]
     more = f"More: {command.name} --help, or man {command.name.replace(' ', '-')}"
-    named = _listed(command, lambda option: option.spelled, width)
-    if len(lines) + len(named) + 2 > SCREEN:
-        named = _listed(command, lambda option: ", ".join(option.names), width)
+    named = _option_lines(command, lambda option: option.spelling, width)
+    if len(lines) + len(named) + 2 > MAX_SCREEN_LINES:
+        named = _option_lines(command, lambda option: ", ".join(option.names), width)
     return "\n".join([*lines, *named, "", more])
 
 
-def _listed(
+def _option_lines(
     command: command_tree.Command, spell: Callable[[command_tree.Option], str], width: int
 ) -> list[str]:
     panels = [(panel, options) for panel, options in command.panels() if panel != HELP]
@@ -109,8 +109,8 @@ def _listed(
     return lines
 
 
-def full(command: command_tree.Command, width: int) -> str:
-    """Give the help with a line or two for each option."""
+def full_page(command: command_tree.Command, width: int) -> str:
+    """Return the help with a line or two for each option."""
     lines = [f"Usage: {command.usage}", ""]
     for paragraph in (command.summary, *command.prose):
         lines += [*textwrap.wrap(paragraph, width), ""]
@@ -127,7 +127,7 @@ def full(command: command_tree.Command, width: int) -> str:
         for option in options:
             # Long names stand in one column, whether or not a short one comes before.
             lead = "" if len(option.names[0]) == 2 else "    "
-            lines += _entry(lead + option.spelled, option, width)
+            lines += _entry(lead + option.spelling, option, width)
         lines.append("")
     return "\n".join(lines[:-1])
 
@@ -151,12 +151,12 @@ def _entry(lead: str, option: command_tree.Option, width: int) -> list[str]:
     text = textwrap.wrap(option.help + default, max(width - HELP_COLUMN, 20))
     first = f"  {lead}"
     if len(first) > HELP_COLUMN - 2:
-        return [*_cut_at_bars(first, width), *[" " * HELP_COLUMN + line for line in text]]
+        return [*_break_at_bars(first, width), *[" " * HELP_COLUMN + line for line in text]]
     return [first.ljust(HELP_COLUMN) + text[0], *[" " * HELP_COLUMN + line for line in text[1:]]]
 
 
-def _cut_at_bars(lead: str, width: int) -> list[str]:
-    """Give an option's many values on as many lines as they take."""
+def _break_at_bars(lead: str, width: int) -> list[str]:
+    """Return an option's many values on as many lines as they take."""
     lines = []
     while len(lead) > width and "|" in lead[8:width]:
         cut = lead.rindex("|", 8, width) + 1
@@ -166,11 +166,11 @@ def _cut_at_bars(lead: str, width: int) -> list[str]:
 
 
 def _width() -> int:
-    return max(40, min(shutil.get_terminal_size().columns, WIDEST) - 1)
+    return max(40, min(shutil.get_terminal_size().columns, MAX_COLUMNS) - 1)
 
 
-def _emphasised(text: str, ctx: Any) -> str:
-    """Give the text with its headings in bold where that can be seen and is wanted."""
+def _with_bold_headings(text: str, ctx: Any) -> str:
+    """Return the text with its headings in bold where that can be seen and is wanted."""
     wanted = ctx.params.get("color") or ("never" if os.environ.get("NO_COLOR") else "auto")
     able = is_terminal() and os.environ.get("TERM", "dumb") != "dumb"
     if wanted == "never" or (wanted == "auto" and not (able or os.environ.get("FORCE_COLOR"))):

@@ -15,14 +15,18 @@ from tovec.errors import UsageError
 
 LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
 MIN_CUT_WIDTH = 6  # characters that a column keeps when it is cut
-KEPT = ("provider", "key", "id")  # columns that are never cut: their names are there to be copied
-DROPPED = ("address",)  # columns that a narrow terminal does without
+UNCUT_COLUMNS = (
+    "provider",
+    "key",
+    "id",
+)  # columns that are never cut: their names are there to be copied
+OPTIONAL_COLUMNS = ("address",)  # columns that a narrow terminal does without
 # Columns for programs, which a table has no room for.
-DETAILS = ("unverified", "docs", "source", "note")
+DETAIL_COLUMNS = ("unverified", "docs", "source", "note")
 
 
-CHOOSING = ("--provider",)
-ASKING = ("--base-url", "--url", "--timeout", "--max-retries", "--give-up-after")
+CHOOSING_OPTIONS = ("--provider",)
+ASKING_OPTIONS = ("--base-url", "--url", "--timeout", "--max-retries", "--give-up-after")
 
 
 def models(
@@ -50,7 +54,7 @@ def models(
     else:
         rows = tables.models(settings, os.environ, listed.remote, reporter.event, reporter.hide)
         if name is not None:
-            rows = [_one(rows, name)]
+            rows = [_find_model(rows, name)]
     show(rows, listing.format)
 
 
@@ -63,14 +67,14 @@ def _check_options(endpoint: EndpointOptions, name: str | None, listed: ModelOpt
             raise UsageError(f"--providers lists them all: {others[0]} does not act on it")
         return
     for option in given:
-        if option not in (*CHOOSING, *ASKING):
+        if option not in (*CHOOSING_OPTIONS, *ASKING_OPTIONS):
             hint = "`tovec models ID` shows one model" if option == "--model" else ""
             raise UsageError(f"{option} does not act on a list of models", hint=hint)
-        if option in ASKING and not listed.remote:
+        if option in ASKING_OPTIONS and not listed.remote:
             raise UsageError(f"{option} is for asking the endpoint", hint="add --remote")
 
 
-def _one(rows: list[dict[str, object]], name: str) -> dict[str, object]:
+def _find_model(rows: list[dict[str, object]], name: str) -> dict[str, object]:
     import difflib
 
     found = {str(row["id"]): row for row in rows}
@@ -90,14 +94,14 @@ def show(rows: list[dict[str, object]], form: str) -> None:
         return
     columns = list(rows[0]) if rows else []
     if form == "table":
-        columns = [name for name in columns if name not in DETAILS]
-    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
-    lines = _aligned(columns, cells) if form == "table" else map("\t".join, (columns, *cells))
+        columns = [name for name in columns if name not in DETAIL_COLUMNS]
+    cells = [[_cell_text(row.get(name)) for name in columns] for row in rows]
+    lines = _table_lines(columns, cells) if form == "table" else map("\t".join, (columns, *cells))
     for line in lines:
         sys.stdout.write(encodable(line, sys.stdout) + "\n")
 
 
-def _aligned(columns: list[str], cells: list[list[str]]) -> list[str]:
+def _table_lines(columns: list[str], cells: list[list[str]]) -> list[str]:
     """Return lines with the cells in columns.
 
     On a terminal that is too narrow, columns that it can do without are left out, and then the
@@ -107,19 +111,19 @@ def _aligned(columns: list[str], cells: list[list[str]]) -> list[str]:
     widths = _widths(columns, cells)
     shown = [
         i for i, name in enumerate(columns)
-        if room is None or name not in DROPPED or _total(widths) <= room
+        if room is None or name not in OPTIONAL_COLUMNS or _line_width(widths) <= room
     ]  # fmt: skip
     columns = [columns[i] for i in shown]
     cells = [[line[i] for i in shown] for line in cells]
     widths = _widths(columns, cells)
-    flexible = [i for i, name in enumerate(columns) if i and name not in KEPT]
-    while room is not None and flexible and _total(widths) > room:
+    flexible = [i for i, name in enumerate(columns) if i and name not in UNCUT_COLUMNS]
+    while room is not None and flexible and _line_width(widths) > room:
         widest = max(flexible, key=lambda i: widths[i])
         if widths[widest] <= MIN_CUT_WIDTH:
             break
         widths[widest] -= 1
     head = [LABELS.get(name, name) for name in columns]
-    return ["  ".join(map(_padded, line, widths)).rstrip() for line in (head, *cells)]
+    return ["  ".join(map(_fit_cell, line, widths)).rstrip() for line in (head, *cells)]
 
 
 def _widths(columns: list[str], cells: list[list[str]]) -> list[int]:
@@ -127,15 +131,15 @@ def _widths(columns: list[str], cells: list[list[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(head, *cells, strict=True)]
 
 
-def _total(widths: list[int]) -> int:
+def _line_width(widths: list[int]) -> int:
     return sum(widths) + 2 * (len(widths) - 1)
 
 
-def _padded(cell: str, width: int) -> str:
+def _fit_cell(cell: str, width: int) -> str:
     return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
 
 
-def _cell(value: object) -> str:
+def _cell_text(value: object) -> str:
     match value:
         case None:
             return "-"

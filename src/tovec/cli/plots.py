@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from tovec.search.scan import Picture
     from tovec.search.task import Outcome, Similarity
 
-LINES = 45  # labels that fit beside a map
-LABEL = 40  # characters of a text
-NAMED = 400  # texts in a heat map whose names are written
-ANNOTATED = 16  # texts whose scores are also written into the cells
+MAX_POINT_LABELS = 45  # labels that fit beside a map
+MAX_LABEL = 40  # characters of a text
+MAX_NAMED_TEXTS = 400  # texts in a heat map whose names are written
+MAX_ANNOTATED_TEXTS = 16  # texts whose scores are also written into the cells
 
 
 class Drawing:
@@ -77,9 +77,9 @@ class Drawing:
 def heat_map(names: list[str], scores: Scores, title: str) -> Figure:
     """Draw a matrix of scores with its texts' names, as long as there is room to read them."""
     count = len(names)
-    cell = max(0.14, min(0.6, 9 / count)) if count <= NAMED else 20 / count  # inches
+    cell = max(0.14, min(0.6, 9 / count)) if count <= MAX_NAMED_TEXTS else 20 / count  # inches
     size = min(10.0, 60 * cell)  # points
-    labels = [_label(name) if count <= NAMED else "" for name in names]
+    labels = [_shorten(name) if count <= MAX_NAMED_TEXTS else "" for name in names]
     side = count * cell
     beside = 0.3 + max(map(len, labels)) * size * 0.62 / 72
     width, height = max(side, 2.0) + beside + 1.2, side + beside + 0.6
@@ -91,7 +91,7 @@ def heat_map(names: list[str], scores: Scores, title: str) -> Figure:
     axes.tick_params(length=0, pad=2)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)
-    if count <= ANNOTATED:
+    if count <= MAX_ANNOTATED_TEXTS:
         middle = (float(scores.min()) + float(scores.max())) / 2
         for (i, j), score in np.ndenumerate(scores):
             color = "black" if score > middle else "white"
@@ -113,7 +113,7 @@ def corpus_map(picture: Picture, title: str) -> Figure:
     taken: list[float] = []
     for number, (name, places, labels, own) in enumerate(picture.queries):
         color = f"C{number % 10}"
-        query = _label(name)
+        query = _shorten(name)
         axes.scatter(
             own[0],
             own[1],
@@ -142,14 +142,18 @@ def _name_points(
     for (x, y), label in sorted(zip(places.tolist(), labels, strict=True)):
         across = axes.transAxes + axes.transData.inverted()
         wanted = float(across.inverted().transform((x, y))[1])
-        free = [i / LINES for i in range(LINES) if i / LINES not in taken]
+        free = [
+            i / MAX_POINT_LABELS
+            for i in range(MAX_POINT_LABELS)
+            if i / MAX_POINT_LABELS not in taken
+        ]
         if not free:
             return
         at = min(free, key=lambda one: abs(one - wanted))
         taken.append(at)
         axes.annotate(
-            _label(label), (x, y), (1.02, at), textcoords="axes fraction", fontsize=8, color=color,
-            va="center", parse_math=False, annotation_clip=False,
+            _shorten(label), (x, y), (1.02, at), textcoords="axes fraction", fontsize=8,
+            color=color, va="center", parse_math=False, annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-", "color": color, "lw": 0.4, "alpha": 0.6, "relpos": (0, 0.5),
             },
@@ -162,5 +166,5 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), facecolor="white")
 
 
-def _label(name: str) -> str:
-    return safe(" ".join(name.split()), LABEL)
+def _shorten(name: str) -> str:
+    return safe(" ".join(name.split()), MAX_LABEL)

@@ -140,13 +140,13 @@ class Lines:
         self._progress: Progress | None = None
 
     def show(self, progress: Progress) -> None:
-        """Say how far the job is, if a minute has passed."""
+        """Report how far the job is, if a minute has passed."""
         self._progress = progress
         if not self._only_waits:
             self._say("")
 
     def tick(self, waiting: str) -> None:
-        """Say what the run is waiting for, if a minute has passed."""
+        """Report what the run is waiting for, if a minute has passed."""
         if waiting:
             self._say(waiting)
 
@@ -160,7 +160,7 @@ class Lines:
         self._due = now + LINE_SECONDS
         known = self._progress._asdict() if self._progress else {}
         fields = {name: value for name, value in known.items() if value is not None}
-        text = [described(self._progress)] if self._progress else []
+        text = [progress_in_words(self._progress)] if self._progress else []
         if waiting:
             fields["waiting"] = waiting
             text.append(waiting)
@@ -235,7 +235,7 @@ def parts_of(progress: Progress) -> dict[str, str]:
     return parts
 
 
-def described(progress: Progress) -> str:
+def progress_in_words(progress: Progress) -> str:
     """Return progress in words."""
     return ", ".join(parts_of(progress).values())
 

@@ -9,12 +9,16 @@ from collections.abc import Callable, Mapping
 
 from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import TovecError
-from tovec.events import Answered, Event, Held, Note, Refused, Retried, Sent, Split
+from tovec.events import Answered, Event, Held, Level, Note, Refused, Retried, Sent, Split
 from tovec.startup import forbid_core_files
 from tovec.wording import rfc3339
 
-LEVELS = {"error": -1, "warning": 0, "summary": 0, "progress": 0, "info": 1, "debug": 2}
-_PLAIN = ("error", "summary", "progress")  # their lines begin with the program's name alone
+# The verbosity from which each is shown.
+LEVELS: Mapping[Level, int] = {
+    "error": -1, "warning": 0, "summary": 0, "progress": 0, "info": 1, "debug": 2,
+}  # fmt: skip
+# Their lines begin with the program's name alone.
+_UNLABELLED_LEVELS = ("error", "summary", "progress")
 
 
 class Reporter:
@@ -36,20 +40,20 @@ class Reporter:
         forbid_core_files()
         self._blot.append(blot)
 
-    def say(self, level: str, message: str, **fields: object) -> None:
-        """Say one thing, if it is loud enough."""
+    def say(self, level: Level, message: str, **fields: object) -> None:
+        """Report one thing, if it is loud enough."""
         if LEVELS[level] > self.verbosity:
             return
         if self.json:
             entry = {"time": rfc3339(), "level": level, "message": message, **fields}
             self._write(_json_line(entry))
             return
-        lead = "tovec: " if level in _PLAIN else f"tovec: {level}: "
+        lead = "tovec: " if level in _UNLABELLED_LEVELS else f"tovec: {level}: "
         at = "" if sys.stderr is None or is_terminal(sys.stderr) else f"{rfc3339()} "
         self._write(at + lead + safe(message, 2_000))
 
     def error(self, error: TovecError) -> None:
-        """Say what happened, where, and what to do next."""
+        """Report what happened, where, and what to do next."""
         if self.json:
             self.say(
                 "error",
@@ -72,7 +76,7 @@ class Reporter:
             self._write(line)
 
     def event(self, event: Event) -> None:
-        """Say what happened on the way, as far as the verbosity asks for it."""
+        """Report what happened on the way, as far as the verbosity asks for it."""
         match event:
             case Note(text, level):
                 self.say(level, text)
@@ -95,7 +99,7 @@ class Reporter:
                 self.say("debug", f"{said}, request {request_id or 'without id'}")
 
     def bug(self, error: BaseException) -> None:
-        """Say that tovec itself failed: the traceback has no local variables in it."""
+        """Report that tovec itself failed: the traceback has no local variables in it."""
         where = "".join(traceback.format_exception(error))
         if self.json:
             self.say("error", "this is a bug in tovec", code=70, name="bug", traceback=where)

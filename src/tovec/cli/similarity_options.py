@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, NamedTuple
 
 from tovec.cli.signatures import group, option
-from tovec.search.task import Mode
+from tovec.search.task import Metric, Mode
 
 
 @group("Search")
@@ -88,7 +88,7 @@ class ComparisonOptions(NamedTuple):
     """How two vectors are compared, and which results count."""
 
     metric: Annotated[
-        Literal["cosine", "dot", "euclidean"],
+        Metric,
         option(
             "--metric",
             "How two vectors are compared; euclidean is a distance: less is nearer.",

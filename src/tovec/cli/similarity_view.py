@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tovec.cli import heat
-from tovec.cli.tables import Results, Row, as_json, put, shown, tsv
+from tovec.cli.tables import Results, Row, as_json, cell_text, tsv_line, write_line
 from tovec.cli.terminal import is_terminal
 from tovec.search.task import MODES, Mode
 
@@ -53,7 +53,7 @@ class Numbers(Results):
     def __call__(self, rows: Sequence[Row]) -> None:
         """Write the rows' numbers."""
         if not self._quiet:
-            sys.stdout.write("".join(shown(row[self._name]) + "\n" for row in rows))
+            sys.stdout.write("".join(cell_text(row[self._name]) + "\n" for row in rows))
             sys.stdout.flush()
 
 
@@ -67,23 +67,23 @@ def show_matrix(matrix: Matrix, form: str | None) -> None:
         case "table":
             heat.matrix(texts, matrix.whole(), matrix.metric)
         case "tsv":
-            put(tsv(["", *texts]))
+            write_line(tsv_line(["", *texts]))
             for name, scores in _rows(matrix):
-                put(tsv([name, *map(shown, scores)]))
+                write_line(tsv_line([name, *map(cell_text, scores)]))
         case "jsonl":
             for name, scores in _rows(matrix):
-                put(as_json({"text": name, "scores": scores}))
+                write_line(as_json({"text": name, "scores": scores}))
         case _:
             facts = {"metric": matrix.metric, "model": matrix.model, "texts": texts}
-            put(as_json({**facts, "scores": [scores for _, scores in _rows(matrix)]}))
+            write_line(as_json({**facts, "scores": [scores for _, scores in _rows(matrix)]}))
 
 
 def _show_pair(matrix: Matrix, form: str | None) -> None:
     score = matrix.pair()
     if form is None and not is_terminal():
-        put(shown(score))
+        write_line(cell_text(score))
     elif form in (None, "table"):
-        heat.pair(shown(score), matrix.metric, matrix.model)
+        heat.pair(cell_text(score), matrix.metric, matrix.model)
     else:
         results = Results(form or "tsv")
         results([{"score": score, "a": matrix.names[0], "b": matrix.names[1]}])

@@ -15,13 +15,13 @@ def show_facts(facts: Mapping[str, object], words: Mapping[str, object]) -> None
     if is_terminal():
         width = max(map(len, words))
         for name, value in words.items():
-            line = f"{name:<{width}}  {safe(_in_words(value))}\n"
+            line = f"{name:<{width}}  {safe(_value_in_words(value))}\n"
             sys.stdout.write(encodable(line, sys.stdout))
         return
     sys.stdout.write(json.dumps(facts) + "\n")
 
 
-def _in_words(value: object) -> str:
+def _value_in_words(value: object) -> str:
     if value is None:
         return "not known"
     if isinstance(value, bool):
@@ -41,17 +41,17 @@ def status_words(facts: Mapping[str, Any]) -> dict[str, object]:
     told = {"directory", "rows_total", "rows_total_is", "exit_code", "exit_means", "running"}
     words = {name: value for name, value in facts.items() if name not in (*told, "identity")}
     words = {"directory": facts["directory"], **words, "state": state, "rows": rows}
-    for name, value in _flattened(facts["identity"]).items():
+    for name, value in _flatten(facts["identity"]).items():
         words.setdefault(name, value)
     return {name: value for name, value in words.items() if value not in (None, 0, "")}
 
 
-def _flattened(facts: Mapping[str, Any]) -> dict[str, object]:
+def _flatten(facts: Mapping[str, Any]) -> dict[str, object]:
     """Return facts and the facts within them; a list is shown as JSON."""
     flat: dict[str, object] = {}
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            flat |= _flattened(value)
+            flat |= _flatten(value)
         elif isinstance(value, list):
             flat[name] = json.dumps(value, ensure_ascii=False)
         else:

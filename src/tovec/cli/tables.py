@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 
 from tovec.cli.terminal import encodable, is_terminal, safe
 
-AHEAD = 200  # rows looked at before widths and columns are fixed
+LOOK_AHEAD_ROWS = 200  # rows looked at before widths and columns are fixed
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 Row = Mapping[str, object]
 
 
-def shown(value: object) -> str:
-    """Give a value as a cell: floats with six digits, what is nested as JSON."""
+def cell_text(value: object) -> str:
+    """Return a value as a cell: floats with six digits, what is nested as JSON."""
     match value:
         case str():
             return value
@@ -34,31 +34,31 @@ def shown(value: object) -> str:
 
 
 def as_json(value: object) -> str:
-    """Give JSON on one line, floats with six digits, and nothing that a terminal would act on."""
+    """Return JSON on one line, floats with six digits, and nothing that a terminal would act on."""
     import orjson
 
-    text = orjson.dumps(_rounded(value), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    text = orjson.dumps(_round(value), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     if not is_terminal():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def _rounded(value: object) -> object:
+def _round(value: object) -> object:
     if isinstance(value, float):
         return round(float(value), 6) + 0.0
     if isinstance(value, Mapping):
-        return {name: _rounded(one) for name, one in value.items()}
+        return {name: _round(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
+        return [_round(one) for one in value]
     return value
 
 
-def tsv(cells: Sequence[str]) -> str:
-    """Give one line of tab-separated cells."""
+def tsv_line(cells: Sequence[str]) -> str:
+    """Return one line of tab-separated cells."""
     return "\t".join(cell.translate(_ESCAPES) for cell in cells)
 
 
-def put(line: str, end: str = "\n") -> None:
+def write_line(line: str, end: str = "\n") -> None:
     """Write a line to stdout, in what the stream can encode, and inert on a terminal."""
     if is_terminal():
         line = "\n".join(safe(part.replace("\t", "    "), 1 << 20) for part in line.split("\n"))
@@ -97,17 +97,17 @@ class Results:
         match self._form:
             case "jsonl":
                 for row in rows:
-                    put(as_json(row))
+                    write_line(as_json(row))
             case "json":
                 for row in rows:
-                    put(("," if self._written else "[") + "\n  " + as_json(row), end="")
+                    write_line(("," if self._written else "[") + "\n  " + as_json(row), end="")
                     self._written += 1
             case _ if self._columns:
-                self._lines(rows)
+                self._write_rows(rows)
             case _:
                 self._held += rows
-                if len(self._held) >= AHEAD:
-                    self._begin()
+                if len(self._held) >= LOOK_AHEAD_ROWS:
+                    self._write_first()
         sys.stdout.flush()
 
     def finish(self) -> None:
@@ -115,11 +115,11 @@ class Results:
         if self._quiet:
             return
         if self._form == "json":
-            put("\n]" if self._written else "[]")
+            write_line("\n]" if self._written else "[]")
         elif self._held and not self._columns:
-            self._begin()
+            self._write_first()
 
-    def _begin(self) -> None:
+    def _write_first(self) -> None:
         rows, self._held = self._held, []
         self._columns = list(dict.fromkeys(name for row in rows for name in row))
         self._columns = [name for name in self._columns if name not in self._drop]
@@ -127,27 +127,27 @@ class Results:
             wanted = {*self._only, *self._beside}
             self._columns = [name for name in self._columns if name in wanted]
         if self._form == "table":
-            self._widths = _widths(self._columns, rows)
-        self._line(self._columns)
-        self._lines(rows)
+            self._widths = _column_widths(self._columns, rows)
+        self._write_cells(self._columns)
+        self._write_rows(rows)
 
-    def _lines(self, rows: Sequence[Row]) -> None:
+    def _write_rows(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self._line([shown(row.get(name)) for name in self._columns], row)
+            self._write_cells([cell_text(row.get(name)) for name in self._columns], row)
 
-    def _line(self, cells: Sequence[str], row: Row | None = None) -> None:
+    def _write_cells(self, cells: Sequence[str], row: Row | None = None) -> None:
         if self._form == "tsv":
-            put(tsv(cells))
+            write_line(tsv_line(cells))
             return
         fitted = []
         for name, cell, width in zip(self._columns, cells, self._widths, strict=True):
             number = isinstance((row or {}).get(name), int | float)
             fitted.append(fit(safe(cell, 4 * width + 4), width, right=number))
-        put("  ".join(fitted).rstrip())
+        write_line("  ".join(fitted).rstrip())
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
-    """Give the text in exactly `width` cells of a terminal, cut with an ellipsis if need be."""
+    """Return the text in exactly `width` cells of a terminal, cut with an ellipsis if need be."""
     if text.isascii() and len(text) <= width:
         return text.rjust(width) if right else text.ljust(width)
     from rich.cells import cell_len, set_cell_size
@@ -157,12 +157,12 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return text.rjust(width) if right else set_cell_size(text, width)
 
 
-def _widths(columns: Sequence[str], rows: Sequence[Row]) -> list[int]:
-    """Give each column's width: what it needs, cut where the terminal has no room for all."""
+def _column_widths(columns: Sequence[str], rows: Sequence[Row]) -> list[int]:
+    """Return each column's width: what it needs, cut where the terminal has no room for all."""
     from rich.cells import cell_len
 
     needed = [
-        max([len(name), *(cell_len(safe(shown(row.get(name)), 200)) for row in rows)])
+        max([len(name), *(cell_len(safe(cell_text(row.get(name)), 200)) for row in rows)])
         for name in columns
     ]
     room = shutil.get_terminal_size().columns - 2 * (len(columns) - 1)

@@ -24,7 +24,7 @@ SHORT_VALUES = 4  # components shown of each vector, where there is room
 
 
 def safe(text: str, limit: int = 512) -> str:
-    """Give the text with everything a terminal would act on as a visible escape, cut to `limit`."""
+    """Return the text, cut to `limit`, with escapes for everything a terminal would act on."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return _UNSAFE.sub(
         lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), cut
@@ -32,7 +32,7 @@ def safe(text: str, limit: int = 512) -> str:
 
 
 def encodable(text: str, stream: TextIO) -> str:
-    """Give the text with what the stream's encoding lacks as escapes (LANG=C, fault 188)."""
+    """Return the text with what the stream's encoding lacks as escapes (LANG=C, fault 188)."""
     encoding = getattr(stream, "encoding", None) or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
@@ -80,6 +80,6 @@ class TableWriter:
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Say whether stdout (or `stream`) is a terminal."""
+    """Return whether stdout (or `stream`) is a terminal."""
     stream = stream or sys.stdout
     return stream is not None and not stream.closed and stream.isatty()

@@ -49,7 +49,7 @@ from tovec.endpoint.refusal import (
 from tovec.endpoint.run_errors import RunErrors
 from tovec.endpoint.transport import Reply, Transport
 from tovec.errors import LaterError, PersonError
-from tovec.events import Answered, Held, Note, Observer, Retried, Sent, ignore
+from tovec.events import Answered, Held, Level, Note, Observer, Retried, Sent, ignore
 from tovec.records import Answer, Inputs, Limits, Request
 
 MAX_OVERCOME = 100  # kinds of failures that are remembered as passing
@@ -370,7 +370,7 @@ class Client:
     def _blotted(self, text: str) -> str:
         return text if self._key is None or not text else self._key.blot(text)
 
-    def _say(self, text: str, level: str = "warning") -> None:
+    def _say(self, text: str, level: Level = "warning") -> None:
         """Tell the user something, once."""
         if text not in self._said:
             self._said.add(text)

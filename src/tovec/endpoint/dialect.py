@@ -12,12 +12,13 @@ from tovec.endpoint.address import Endpoint, sent_fields, shown
 from tovec.endpoint.outcomes import Field, Fields
 from tovec.endpoint.refusal import BadAnswer
 from tovec.errors import PersonError
+from tovec.events import Level
 
 MIN_LENGTH, MAX_LENGTH = 1e-3, 1e3  # of a vector: outside, it was read in the wrong format
 OTHER_FORMAT = "--encoding-format float asks for plain numbers"
 MIXED_MODELS = "vectors of two models must not mix; name a fixed version with -m"
 
-Say = Callable[[str, str], None]
+Say = Callable[[str, Level], None]
 """Tells the user something, with its level, once."""
 
 

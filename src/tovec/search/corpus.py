@@ -18,11 +18,11 @@ from tovec.records import Rows
 from tovec.search.vector_files.stored import Stored, Vectors
 from tovec.settings import Settings
 
-FLAGS = ("model", "provider", "base_url", "url")
-FOUND = 4096  # rows' fields looked through at once
+ENDPOINT_FLAGS = ("model", "provider", "base_url", "url")
+LOOKUP_ROWS = 4096  # rows' fields looked through at once
 
 
-def plain_fields(rows: Rows) -> list[dict[str, object]]:
+def fields_of(rows: Rows) -> list[dict[str, object]]:
     """Return the rows' fields; a plain line's number is told as the row's."""
     if isinstance(rows, PlainRows):
         return [{rows.name: value} for value in rows.values]
@@ -35,8 +35,8 @@ def settings_for(stored: Stored, settings: Settings) -> Settings:
     Raises UsageError where the command line names another model than the file, or other
     dimensions, or nobody names one.
     """
-    flags = {name for name in (*FLAGS, "dimensions") if _typed(settings, name)}
-    if stored.model is None and not flags & set(FLAGS):
+    flags = {name for name in (*ENDPOINT_FLAGS, "dimensions") if _is_flag(settings, name)}
+    if stored.model is None and not flags & set(ENDPOINT_FLAGS):
         raise UsageError(
             "the file does not say which model made its vectors",
             where=stored.source,
@@ -68,7 +68,7 @@ def settings_for(stored: Stored, settings: Settings) -> Settings:
     return settings._replace(dimensions=asked)
 
 
-def _typed(settings: Settings, name: str) -> bool:
+def _is_flag(settings: Settings, name: str) -> bool:
     return str(settings.origins.get(name, "")).startswith("--")
 
 
@@ -92,7 +92,7 @@ def check_dimensions(stored: Stored, queries: Vectors, model: str) -> None:
         )
 
 
-def find(stored: Stored, ids: Sequence[str], field: str | None) -> list[int]:
+def find_rows(stored: Stored, ids: Sequence[str], field: str | None) -> list[int]:
     """Return the rows named by `ids`: by the field, else by the rows' `id`, else by number.
 
     Raises UsageError for an id that no row has, or more than one.
@@ -101,7 +101,7 @@ def find(stored: Stored, ids: Sequence[str], field: str | None) -> list[int]:
     for first, fields in all_fields(stored):
         name = field or "id"
         if first == 0 and field is None and name not in (fields[0] if fields else {}):
-            return [_numbered(stored, one) for one in ids]
+            return [_find_number(stored, one) for one in ids]
         for row, one in enumerate(fields, first):
             value = one.get(name)
             if str(value) in places:
@@ -117,7 +117,7 @@ def find(stored: Stored, ids: Sequence[str], field: str | None) -> list[int]:
     return [places[one][0] for one in ids]
 
 
-def _numbered(stored: Stored, name: str) -> int:
+def _find_number(stored: Stored, name: str) -> int:
     if name.isdecimal():
         low, high = 0, stored.rows - 1  # numbers rise, so the row is found by halves
         while low <= high:
@@ -135,11 +135,11 @@ def _numbered(stored: Stored, name: str) -> int:
 
 def all_fields(stored: Stored) -> Iterator[tuple[int, list[dict[str, object]]]]:
     """Yield all rows' fields, some thousand at a time, with the first row's place."""
-    for start in range(0, stored.rows, FOUND):
-        yield start, stored.fields(range(start, min(start + FOUND, stored.rows)))
+    for start in range(0, stored.rows, LOOKUP_ROWS):
+        yield start, stored.fields(range(start, min(start + LOOKUP_ROWS, stored.rows)))
 
 
-def take(stored: Stored, rows: Sequence[int]) -> Vectors:
+def vectors_of(stored: Stored, rows: Sequence[int]) -> Vectors:
     """Return some rows' vectors, in the order asked for."""
     found = np.zeros((len(rows), stored.dimensions), np.float32)
     wanted = np.asarray(rows, np.int64)
@@ -150,7 +150,7 @@ def take(stored: Stored, rows: Sequence[int]) -> Vectors:
     return found
 
 
-def named(
+def merge_fields(
     ours: Mapping[str, object],
     fields: Mapping[str, object],
     columns: Sequence[str] | None,

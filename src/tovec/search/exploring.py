@@ -8,9 +8,9 @@ from tovec.errors import UsageError
 from tovec.events import Observer, Progress
 from tovec.pipeline.connect import Hide
 from tovec.search import pairwise
-from tovec.search.corpus import named
+from tovec.search.corpus import merge_fields
 from tovec.search.opening import explain_missing_texts, open_corpus
-from tovec.search.scan import HITS, SHOWN, with_fields
+from tovec.search.scan import BLOCK_ROWS, DEFAULT_HITS, with_fields
 from tovec.search.task import Found, Outcome, Row, Similarity
 from tovec.search.vector_files.stored import Stored
 
@@ -23,12 +23,12 @@ def _progress(observer: Observer, stored: Stored) -> pairwise.OnRows:
 def pairs(work: Similarity, observer: Observer, hide: Hide) -> Found:
     """Yield the pairs of rows nearest to each other, nearest first."""
     stored, rejected, _ = open_corpus(work, observer, hide)
-    k = work.k or (None if work.bound else HITS)
+    k = work.k or (None if work.bound else DEFAULT_HITS)
     found = pairwise.near_pairs(work.metric, stored, work.bound, k, _progress(observer, stored))
     if len(found.scores):
         explain_missing_texts(work, stored, observer)
-    for start in range(0, len(found.scores), SHOWN):
-        one, two, scores = (column[start : start + SHOWN].tolist() for column in found)
+    for start in range(0, len(found.scores), BLOCK_ROWS):
+        one, two, scores = (column[start : start + BLOCK_ROWS].tolist() for column in found)
         ours: list[Row] = [
             {"score": score, "row": stored.number(a), "other": stored.number(b)}
             for a, b, score in zip(one, two, scores, strict=True)
@@ -36,7 +36,7 @@ def pairs(work: Similarity, observer: Observer, hide: Hide) -> Found:
         rows = with_fields(ours, stored.fields(one), work.columns)
         others = stored.fields(two)
         yield [
-            named(row, fields, work.columns, "other_", always=True)
+            merge_fields(row, fields, work.columns, "other_", always=True)
             for row, fields in zip(rows, others, strict=True)
         ]
     return Outcome(len(found.scores), rejected)
@@ -47,7 +47,7 @@ def outliers(work: Similarity, observer: Observer, hide: Hide) -> Found:
     stored, rejected, _ = open_corpus(work, observer, hide)
     nearest, scores = pairwise.nearest_others(work.metric, stored, _progress(observer, stored))
     far = scores if work.metric == "euclidean" else -scores
-    order = np.lexsort((np.arange(len(far)), -far))[: work.k or HITS]
+    order = np.lexsort((np.arange(len(far)), -far))[: work.k or DEFAULT_HITS]
     order = order[nearest[order] >= 0]
     ours = [
         {
@@ -87,8 +87,8 @@ def clusters(work: Similarity, observer: Observer, hide: Hide) -> Found:
         first = np.searchsorted(labels[order], labels[order])
         order = order[np.arange(len(order)) - first < work.k]
     explain_missing_texts(work, stored, observer)
-    for start in range(0, len(order), SHOWN):
-        rows = order[start : start + SHOWN].tolist()
+    for start in range(0, len(order), BLOCK_ROWS):
+        rows = order[start : start + BLOCK_ROWS].tolist()
         ours = [
             {"cluster": int(labels[i]), "score": float(scores[i]), "row": stored.number(i)}
             for i in rows

@@ -6,14 +6,15 @@ with six digits and compared with a bound as they are shown: what reads 0.950000
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tovec.errors import InputError, UsageError
+from tovec.search.task import Metric
 
-METRICS = ("cosine", "dot", "euclidean")
+METRICS: tuple[str, ...] = get_args(Metric)
 DIGITS = 6
 
 MAX_LENGTH = 1e18  # of a row: above, its square and sums of it leave float32
@@ -94,11 +95,6 @@ def matrix(metric: str, a: Vectors, b: Vectors) -> Scores:
         squares = (norms(a) ** 2)[:, None] + (norms(b) ** 2)[None, :]
         scores = np.sqrt(np.maximum(squares - 2.0 * scores, 0.0))
     return scores
-
-
-def shown(score: float) -> str:
-    """Return a score as it is shown: six digits, and no minus before a zero."""
-    return f"{round(float(score), DIGITS) + 0.0:.{DIGITS}f}"
 
 
 def check(vectors: Vectors, source: str, first: int = 0) -> None:

@@ -42,7 +42,7 @@ def open_corpus(work: Similarity, observer: Observer, hide: Hide) -> Opened:
     with connect(work.settings, work.environ, observer, hide) as connection:
         prepare = preparation(connection, work.long)
         for finished in embed_corpus(connection, work, prepare, queries):
-            fields = [orjson.dumps(one) for one in corpus.plain_fields(finished.rows)]
+            fields = [orjson.dumps(one) for one in corpus.fields_of(finished.rows)]
             gathered.add(finished.vectors, fields, finished.rows.index)
         say_left_out(prepare, observer)
     return Opened(gathered, prepare.rejected, queries)
@@ -158,7 +158,7 @@ def _through_job(work: Similarity, observer: Observer, hide: Hide) -> tuple[Stor
 
 
 def explain_missing_texts(work: Similarity, stored: Stored, observer: Observer) -> None:
-    """Say why results have no texts, and how to get them, where the file stores none."""
+    """Report why results have no texts, and how to get them, where the file stores none."""
     if stored.has_columns or work.columns is not None:
         return
     said = f"{stored.source} stores no texts: results have the rows' numbers and ids"

@@ -13,7 +13,7 @@ from the first row as the origin: equal rows are at distance 0 from it, and a di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,9 @@ from tovec.search.metrics import DIGITS, Bound, Numbers, Scores
 from tovec.search.vector_files.stored import Placed, Stored, Vectors, every
 
 TILE_BYTES = 64 << 20  # of rows that are held while all later rows pass by
-SIDE = 2048  # rows of one matrix product, on either side
-ROUNDS = 50  # of moving centres, at most
-SAMPLE = 20_000  # rows from which the first centres are chosen
+PRODUCT_ROWS = 2048  # rows of one matrix product, on either side
+MAX_ROUNDS = 50  # of moving centres, at most
+SAMPLE_ROWS = 20_000  # rows from which the first centres are chosen
 
 Places = NDArray[np.int64]
 OnRows = Callable[[int], None]
@@ -37,7 +37,7 @@ def no_progress(_rows: int) -> None:
 
 
 def tiles(stored: Stored, rows: int) -> Iterator[Placed]:
-    """Give all rows, checked, as matrices of `rows` rows."""
+    """Return all rows, checked, as matrices of `rows` rows."""
     held: list[Vectors] = []
     size, first = 0, 0
     for at, block in every(stored):
@@ -64,17 +64,19 @@ def products(
     The nearness is a cosine or a product in float32, or a squared distance with its sign changed in
     float64; a tile is paired with itself and with those after it.
     """
-    rows = max(SIDE, TILE_BYTES // (4 * max(1, stored.dimensions)) // SIDE * SIDE)
+    rows = max(
+        PRODUCT_ROWS, TILE_BYTES // (4 * max(1, stored.dimensions)) // PRODUCT_ROWS * PRODUCT_ROWS
+    )
     origin = _origin(metric, stored)
     pairs, done = sum(stored.rows - first for first in range(0, stored.rows, rows)), 0
     for first, tile in tiles(stored, rows):
-        wide = _scaled(metric, tile, origin)
-        for second, other in tiles(stored, SIDE):
+        wide = _scale(metric, tile, origin)
+        for second, other in tiles(stored, PRODUCT_ROWS):
             if second < first:
                 continue
-            across = _scaled(metric, other, origin)
-            for start in range(0, min(len(tile), second - first + SIDE), SIDE):
-                part = slice(start, start + SIDE)
+            across = _scale(metric, other, origin)
+            for start in range(0, min(len(tile), second - first + PRODUCT_ROWS), PRODUCT_ROWS):
+                part = slice(start, start + PRODUCT_ROWS)
                 near = wide[part] @ across.T
                 if metric == "euclidean":
                     near *= 2
@@ -92,7 +94,7 @@ def _origin(metric: str, stored: Stored) -> Scores | None:
     return next((tile[0].astype(np.float64) for _, tile in tiles(stored, 1)), None)
 
 
-def _scaled(metric: str, block: Vectors, origin: Scores | None) -> Numbers:
+def _scale(metric: str, block: Vectors, origin: Scores | None) -> Numbers:
     """Return rows as they are multiplied: of length 1 for cosine, from the origin for distances."""
     if origin is not None:
         return block.astype(np.float64) - origin
@@ -127,11 +129,11 @@ def near_pairs(
         hits = near >= least - slack
         if first == second:
             hits &= np.tri(len(tile), len(other), dtype=np.bool_).T ^ np.eye(len(tile), dtype=bool)
-        if k is not None and np.count_nonzero(hits) > 4 * k + SIDE:
+        if k is not None and np.count_nonzero(hits) > 4 * k + PRODUCT_ROWS:
             hits &= near >= np.partition(near[hits], -k)[-k] - 2 * slack
         one, two = np.nonzero(hits)
-        for start in range(0, len(one), SIDE):
-            a, b = one[start : start + SIDE], two[start : start + SIDE]
+        for start in range(0, len(one), PRODUCT_ROWS):
+            a, b = one[start : start + PRODUCT_ROWS], two[start : start + PRODUCT_ROWS]
             scores = metrics.pairwise(metric, tile[a], other[b])
             kept = bound.passes(scores)
             parts.append(Pairs(a[kept] + first, b[kept] + second, scores[kept]))
@@ -191,15 +193,15 @@ def nearest_others(
             nearer = best > near[part]
             near[part] = np.where(nearer, best, near[part])
             nearest[part] = np.where(nearer, places + offset, nearest[part])
-    return nearest, _exact(metric, stored, nearest)
+    return nearest, _exact_scores(metric, stored, nearest)
 
 
-def _exact(metric: str, stored: Stored, nearest: Places) -> Scores:
-    """Give each row's score with its nearest in float64."""
+def _exact_scores(metric: str, stored: Stored, nearest: Places) -> Scores:
+    """Return each row's score with its nearest in float64."""
     scores = np.full(stored.rows, np.nan)
-    for first, block in tiles(stored, SIDE * 8):
+    for first, block in tiles(stored, PRODUCT_ROWS * 8):
         mine = np.arange(first, first + len(block))
-        for second, other in tiles(stored, SIDE * 8):
+        for second, other in tiles(stored, PRODUCT_ROWS * 8):
             partner = nearest[mine] - second
             here = np.flatnonzero((partner >= 0) & (partner < len(other)))
             if len(here):
@@ -216,7 +218,7 @@ def diversity(metric: str, stored: Stored, on_rows: OnRows = no_progress) -> flo
     pairs = count * (count - 1) / 2
     if metric == "cosine":  # the sum over all pairs is in the length of the rows' sum
         total = np.zeros(stored.dimensions)
-        for _, block in tiles(stored, SIDE):
+        for _, block in tiles(stored, PRODUCT_ROWS):
             total += (block / metrics.norms(block)[:, None]).sum(axis=0)
         return float(1.0 - (total @ total - count) / 2 / pairs)
     sum_of_distances = 0.0
@@ -239,13 +241,13 @@ def clusters(
     origin = _origin(metric, stored)
     centres = _first_centres(metric, stored, min(count, stored.rows), origin)
     before = np.full(stored.rows, -1, np.int64)
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         sums = np.zeros(centres.shape)
         sizes = np.zeros(len(centres), np.int64)
         labels = np.empty(stored.rows, np.int64)
-        for first, block in tiles(stored, SIDE):
-            scaled = _scaled(metric, block, origin)
-            mine = _assigned(metric, scaled, centres)
+        for first, block in tiles(stored, PRODUCT_ROWS):
+            scaled = _scale(metric, block, origin)
+            mine = _nearest_centres(metric, scaled, centres)
             labels[first : first + len(block)] = mine
             order = np.argsort(mine, kind="stable")
             found, starts = np.unique(mine[order], return_index=True)
@@ -263,10 +265,10 @@ def clusters(
             moved /= np.where(lengths == 0, 1.0, lengths)
         centres = np.where(kept[:, None], centres, moved.astype(centres.dtype))
     scores = np.empty(stored.rows)
-    for first, block in tiles(stored, SIDE):
+    for first, block in tiles(stored, PRODUCT_ROWS):
         part = slice(first, first + len(block))
         nearest = centres[before[part]]
-        scores[part] = metrics.pairwise(metric, _scaled(metric, block, origin), nearest)
+        scores[part] = metrics.pairwise(metric, _scale(metric, block, origin), nearest)
     sizes = np.bincount(before, minlength=len(centres))
     earliest = np.full(len(centres), stored.rows)
     np.minimum.at(earliest, before, np.arange(stored.rows))
@@ -274,8 +276,8 @@ def clusters(
     return ranks[before], scores
 
 
-def _assigned(metric: str, block: Numbers, centres: Numbers) -> Places:
-    near: Any = block @ centres.T
+def _nearest_centres(metric: str, block: Numbers, centres: Numbers) -> Places:
+    near: Numbers = block @ centres.T
     if metric == "euclidean":
         near = 2 * near - _squares(centres)[None, :]
     labels: Places = near.argmax(axis=1)
@@ -283,11 +285,11 @@ def _assigned(metric: str, block: Numbers, centres: Numbers) -> Places:
 
 
 def _first_centres(metric: str, stored: Stored, count: int, origin: Scores | None) -> Numbers:
-    step = max(1, stored.rows // max(SAMPLE, 10 * count))
+    step = max(1, stored.rows // max(SAMPLE_ROWS, 10 * count))
     sample = np.concatenate(
         [
-            _scaled(metric, block[-first % step :: step], origin)
-            for first, block in tiles(stored, SIDE)
+            _scale(metric, block[-first % step :: step], origin)
+            for first, block in tiles(stored, PRODUCT_ROWS)
         ]
     )
     random = np.random.default_rng(0)

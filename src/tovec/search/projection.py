@@ -12,10 +12,10 @@ import numpy as np
 
 from tovec.search import metrics
 from tovec.search.metrics import Scores
-from tovec.search.pairwise import SIDE, tiles
+from tovec.search.pairwise import PRODUCT_ROWS, tiles
 from tovec.search.vector_files.stored import Stored, Vectors
 
-DRAWN = 5_000  # rows in a picture, beside the hits
+MAX_DRAWN_ROWS = 5_000  # rows in a picture, beside the hits
 
 
 class Plane(NamedTuple):
@@ -27,19 +27,19 @@ class Plane(NamedTuple):
     share: tuple[float, float]
 
     def points(self, vectors: Vectors) -> Scores:
-        """Give vectors' places on the plane: (n, 2)."""
+        """Return vectors' places on the plane: (n, 2)."""
         placed: Scores = (_at_length_1(self.metric, vectors) - self.mean) @ self.axes
         return placed
 
 
-def plane(metric: str, stored: Stored) -> Plane:
-    """Give the plane of the rows' first two principal components; cosine takes length 1."""
+def fit_plane(metric: str, stored: Stored) -> Plane:
+    """Return the plane of the rows' first two principal components; cosine takes length 1."""
     total = np.zeros(stored.dimensions)
-    for _, block in tiles(stored, SIDE):
+    for _, block in tiles(stored, PRODUCT_ROWS):
         total += _at_length_1(metric, block).sum(axis=0)
     mean = total / stored.rows
     scatter = np.zeros((stored.dimensions, stored.dimensions))
-    for _, block in tiles(stored, SIDE):
+    for _, block in tiles(stored, PRODUCT_ROWS):
         centred = _at_length_1(metric, block) - mean
         scatter += centred.T @ centred
     values, vectors = np.linalg.eigh(scatter)
@@ -53,11 +53,11 @@ def plane(metric: str, stored: Stored) -> Plane:
     return Plane(metric, mean, axes, (shares[0], shares[1]))
 
 
-def sample(stored: Stored, on: Plane) -> Scores:
-    """Give the places of up to DRAWN rows, evenly over the file."""
-    step = -(-stored.rows // DRAWN)
+def sample_points(stored: Stored, on: Plane) -> Scores:
+    """Return the places of up to MAX_DRAWN_ROWS rows, evenly over the file."""
+    step = -(-stored.rows // MAX_DRAWN_ROWS)
     return np.concatenate(
-        [on.points(block[-first % step :: step]) for first, block in tiles(stored, SIDE)]
+        [on.points(block[-first % step :: step]) for first, block in tiles(stored, PRODUCT_ROWS)]
     )
 
 

@@ -28,9 +28,9 @@ from tovec.search.ranking import Hits, search
 from tovec.search.task import Found, Outcome, Row, Similarity
 from tovec.search.vector_files.stored import Stored, Vectors, every
 
-HITS = 10  # of each query, when neither a number nor a bound is given
-SHOWN = 1024  # rows handed over at once
-LABELLED = 50  # hits of a query marked in a picture
+DEFAULT_HITS = 10  # of each query, when neither a number nor a bound is given
+BLOCK_ROWS = 1024  # rows handed over at once
+MAX_LABELLED_HITS = 50  # hits of a query marked in a picture
 
 Fields = Callable[[Sequence[int]], Sequence[Row]]
 
@@ -57,18 +57,18 @@ def rank(work: Similarity, observer: Observer, hide: Hide) -> Found:
         return Outcome(0, rejected)
     skip = np.full(len(names), -1)
     if like:
-        places = corpus.find(stored, like, work.read.id_field)
+        places = corpus.find_rows(stored, like, work.read.id_field)
         skip[len(texts.names) :] = places
-        alike = corpus.take(stored, places)
+        alike = corpus.vectors_of(stored, places)
         queries = np.concatenate([queries, alike]) if len(queries) else alike
-    k = work.k or (None if work.bound else HITS)
+    k = work.k or (None if work.bound else DEFAULT_HITS)
     found = search(stored, queries, work.metric, k=k, bound=work.bound, skip=skip)
     if any(len(hits.rows) for hits in found):
         explain_missing_texts(work, stored, observer)
     for name, hits in zip(names, found, strict=True):
-        for start in range(0, len(hits.rows), SHOWN):
-            rows = hits.rows[start : start + SHOWN].tolist()
-            scores = hits.scores[start : start + SHOWN].tolist()
+        for start in range(0, len(hits.rows), BLOCK_ROWS):
+            rows = hits.rows[start : start + BLOCK_ROWS].tolist()
+            scores = hits.scores[start : start + BLOCK_ROWS].tolist()
             ours = [
                 {"query": name, "rank": rank, "score": score, "row": stored.number(row)}
                 for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start + 1)
@@ -81,17 +81,17 @@ def rank(work: Similarity, observer: Observer, hide: Hide) -> Found:
 def _picture(
     work: Similarity, stored: Stored, names: list[str], queries: Vectors, found: list[Hits]
 ) -> Picture:
-    plane = projection.plane(work.metric, stored)
+    plane = projection.fit_plane(work.metric, stored)
     marked = []
     for name, query, hits in zip(names, queries, found, strict=True):
-        rows = hits.rows[:LABELLED].tolist()
+        rows = hits.rows[:MAX_LABELLED_HITS].tolist()
         labels = [
             _point_label(work, stored.number(r), f)
             for r, f in zip(rows, stored.fields(rows), strict=True)
         ]
-        places = plane.points(corpus.take(stored, rows)) if rows else np.empty((0, 2))
+        places = plane.points(corpus.vectors_of(stored, rows)) if rows else np.empty((0, 2))
         marked.append((name, places, labels, plane.points(query[None])[0]))
-    return Picture(projection.sample(stored, plane), plane.share, marked)
+    return Picture(projection.sample_points(stored, plane), plane.share, marked)
 
 
 def _point_label(work: Similarity, number: int, fields: Row) -> str:
@@ -131,14 +131,14 @@ def label_each(work: Similarity, observer: Observer, hide: Hide) -> Found:
 def _parts(stored: Stored) -> Iterator[tuple[Sequence[int], Vectors, Fields]]:
     """Yield stored rows, some at a time: their numbers, their vectors, what looks up the rest."""
     for first, block in every(stored) if stored.rows else ():
-        for start in range(0, len(block), SHOWN):
-            part = block[start : start + SHOWN]
+        for start in range(0, len(block), BLOCK_ROWS):
+            part = block[start : start + BLOCK_ROWS]
             numbers = range(first + start, first + start + len(part))
             yield numbers, part, partial(_stored_fields, stored, first + start)
 
 
 def _fields_of(rows: Rows, kept: Sequence[int]) -> Sequence[Row]:
-    return corpus.plain_fields(rows.take(kept))
+    return corpus.fields_of(rows.take(kept))
 
 
 def _stored_fields(stored: Stored, first: int, kept: Sequence[int]) -> Sequence[Row]:
@@ -168,7 +168,7 @@ def with_fields(
     """Return results with their rows' fields; InputError for a column that no row has."""
     if columns is not None and fields:
         checked(columns, dict.fromkeys(name for one in fields for name in one))
-    return [corpus.named(a, b, columns) for a, b in zip(ours, fields, strict=True)]
+    return [corpus.merge_fields(a, b, columns) for a, b in zip(ours, fields, strict=True)]
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tovec.errors import UsageError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tovec.settings import Settings
 
 Row = Mapping[str, object]
+Metric = Literal["cosine", "dot", "euclidean"]
 
 
 class Mode(StrEnum):
@@ -58,7 +59,7 @@ class Spec(NamedTuple):
     acting: frozenset[Acting]
     result: tuple[str, ...] = ()  # names of a row's own values; () where the result is a matrix
     about: str = ""  # why other options do not act
-    metrics: tuple[str, ...] = ()  # those that make sense; () for all
+    metrics: tuple[Metric, ...] = ()  # those that make sense; () for all
     parallel: bool = False  # large products, which all of OpenBLAS's threads compute fastest
 
     def load(self) -> Run:
@@ -70,7 +71,7 @@ class Spec(NamedTuple):
 
 _ROWS = frozenset({Acting.COLUMNS, Acting.JOB_DIR})
 _QUERIES = frozenset({Acting.TEXTS, Acting.QUERY_TEMPLATE, Acting.BOUNDS})
-_DISTANCES = ("cosine", "euclidean")
+_DISTANCES: tuple[Metric, ...] = ("cosine", "euclidean")
 
 MODES: Mapping[Mode, Spec] = {
     Mode.TEXTS: Spec(
@@ -148,7 +149,7 @@ class Similarity(NamedTuple):
     queries: Queries
     read: ReadOptions
     long: LongTexts
-    metric: str
+    metric: Metric
     bound: Bound
     corpus: str | None = None
     k: int | None = None
@@ -189,7 +190,7 @@ class Findings:
 def select_mode(
     chosen: Sequence[Mode],
     used: Collection[Acting],
-    metric: str,
+    metric: Metric,
     *,
     corpus: bool,
     piped: bool,
@@ -220,7 +221,7 @@ def select_mode(
     return mode
 
 
-def _check(mode: Mode, used: Collection[Acting], metric: str) -> None:
+def _check(mode: Mode, used: Collection[Acting], metric: Metric) -> None:
     spec = MODES[mode]
     for one in used:
         if one in spec.acting:
