@@ -56,7 +56,8 @@ def under_way(one: SharedAdmission) -> float:
 def child(path: Path, code: str) -> Iterator[subprocess.Popen[str]]:
     """Run code in a process of its own, and wait until it has said that it is ready."""
     command = [sys.executable, "-c", CHILD + code, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
@@ -129,10 +130,11 @@ def test_a_wait_longer_than_a_process_may_obey_is_left_to_the_endpoint(tmp_path:
 def learned(path: Path, left: int, count: int = 3) -> list[SharedAdmission]:
     """Return a group to which the endpoint has said what is left of 6,000 tokens a minute."""
     group = [SharedAdmission(path) for _ in range(count)]
-    for one in group:
-        one.end(sent(one, 0.0, 1))
     said = Rates(6_000, 6_000, 6_000, left, 0.0, (6_000 - left) / 100)
-    group[0].answered(0.0, Ticket(1, 0.0, False, (0, 0)), said, 1, 1)
+    first, *others = [(one, sent(one, 0.0, 1)) for one in group]
+    for one, ticket in others:
+        one.end(ticket)
+    first[0].answered(0.0, first[1], said, 1, 1)
     return group
 
 
@@ -234,7 +236,27 @@ one.close()
     one.withdraw()
     assert one.request(time.monotonic(), 10)
     limits = one._process.limits
-    assert (limits.requests.ended, limits.requests.under_way) == (1_200, 2)
+    assert (limits.requests.ended, limits.requests.under_way) == (1_201, 1)
+
+
+def test_a_fork_is_a_process_of_its_own(tmp_path: Path) -> None:
+    """Its copy of the parent's client counts alone, and a new one joins the group."""
+    path = tmp_path / "limits"
+    one = SharedAdmission(path)
+    one.answered(0.0, sent(one, 0.0), SILENT, 10, 10)
+    code = """
+import os
+one.request(time.monotonic(), 10)
+if not os.fork():
+    one.request(time.monotonic(), 10)
+    other = SharedAdmission(Path(sys.argv[1]))
+    other.request(time.monotonic(), 10)
+    print("ready", flush=True)
+sys.stdin.read()
+"""
+    with child(path, code):
+        sent(one, time.monotonic())
+        assert under_way(one) == 3  # one here, one in the child, one in its fork
 
 
 def test_threads_of_one_process_are_members_of_their_own(tmp_path: Path) -> None:
@@ -255,7 +277,7 @@ def test_threads_of_one_process_are_members_of_their_own(tmp_path: Path) -> None
     for thread in threads:
         thread.join()
     sent(one, time.monotonic())
-    assert one._process.limits.requests.ended == 800
+    assert one._process.limits.requests.ended == 801
 
 
 def test_a_group_that_is_gone_leaves_nothing_to_the_next(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from tovec.endpoint.admission import (
 from tovec.endpoint.concurrency import START_CONCURRENCY
 from tovec.endpoint.credentials import Secret
 from tovec.endpoint.rate_headers import Rates
-from tovec.endpoint.shared_file import MAX_MEMBERS, SharedFile
+from tovec.endpoint.shared_file import SharedFile
 
 VERSION = 1  # of the layout below; it is part of the file's name
 POLL_SECONDS = 0.02  # while the first answers are awaited
@@ -47,7 +47,6 @@ SALT_BYTES = 32
 _HAS_ANSWER, _LAST_TURN, _LIMITS = 0, 1, 2
 _MEMBERS = _LIMITS + len(LearnedLimits().export())
 _REQUESTS, _TOKENS, _TURN, _WANTED, _EXPIRES, _FIELDS = 0, 1, 2, 3, 4, 5
-_COUNT = _MEMBERS + _FIELDS * MAX_MEMBERS
 
 
 class SharedAdmission:
@@ -68,6 +67,7 @@ class SharedAdmission:
         self._has_joined = False
         self._numbers = _fresh_numbers()
         self._swept_at = float("-inf")
+        self._ended: dict[int, Ticket] = {}  # of requests that were answered, by identity
 
     @property
     def max_tokens(self) -> float | None:
@@ -102,17 +102,20 @@ class SharedAdmission:
 
     def end(self, ticket: Ticket) -> None:
         """Count a request as ended."""
+        if self._ended.pop(id(ticket), None) is not None:
+            return
         with self._locked():
-            self._add_under_way(-1, -ticket.tokens)
-            self._process.end(ticket)
+            self._end(ticket)
 
     def answered(
         self, now: float, ticket: Ticket, rates: Rates, estimate: int, actual: int | None
     ) -> None:
-        """Learn from an answer."""
+        """Learn from an answer, and count its request as ended: the file is locked only once."""
         with self._locked():
             self._numbers[_HAS_ANSWER] = 1
             self._process.answered(now, ticket, rates, estimate, actual)
+            self._end(ticket)
+        self._ended[id(ticket)] = ticket
 
     def throttled(self, now: float, ticket: Ticket, rates: Rates, hint: float | None) -> int:
         """Learn from a 429; return how many bursts of them came in a row."""
@@ -139,7 +142,7 @@ class SharedAdmission:
         if file is None:
             return
         with contextlib.suppress(OSError):
-            self._numbers = _right_size(file.lock())
+            self._numbers = _with_member(file.lock(), self._member)
             try:
                 self._process.limits.restore(self._learned())
                 self._remove(self._member)
@@ -185,7 +188,7 @@ class SharedAdmission:
         self._swept_at = now
         dead = [
             member
-            for member in range(MAX_MEMBERS)
+            for member in self._all_members()
             if any(self._fields(member)) and not self._file.is_alive(member)
         ]
         for member in dead:
@@ -207,7 +210,8 @@ class SharedAdmission:
                 shared_file.leave(file, member)
                 raise
             self._file, self._member = file, member
-            self._numbers = _fresh_numbers() if is_first else _right_size(numbers)
+            self._numbers = _fresh_numbers() if is_first else numbers
+            self._numbers = _with_member(self._numbers, member)
             self._process.limits.restore(self._learned())
             self._remove(member)  # of a dead process that was this member before
             self._store_learned()
@@ -219,7 +223,7 @@ class SharedAdmission:
         file = self._file
         if file is not None:
             try:
-                self._numbers = _right_size(file.lock())
+                self._numbers = _with_member(file.lock(), self._member)
             except OSError:
                 file = None
                 self._go_on_alone()
@@ -238,15 +242,22 @@ class SharedAdmission:
     def _go_on_alone(self) -> None:
         """Keep what is known, and count only what this process sends."""
         self._file = None
-        for member in range(MAX_MEMBERS):
+        for member in self._all_members():
             if member != self._member:
                 self._remove(member)
+
+    def _all_members(self) -> range:
+        return range((len(self._numbers) - _MEMBERS) // _FIELDS)
 
     def _learned(self) -> list[float]:
         return list(self._numbers[_LIMITS:_MEMBERS])
 
     def _store_learned(self) -> None:
         self._numbers[_LIMITS:_MEMBERS] = array("d", self._process.limits.export())
+
+    def _end(self, ticket: Ticket) -> None:
+        self._add_under_way(-1, -ticket.tokens)
+        self._process.end(ticket)
 
     def _add_under_way(self, requests: float, tokens: float) -> None:
         start = _MEMBERS + _FIELDS * self._member
@@ -337,11 +348,16 @@ def _digest(salt: bytes, *parts: str) -> str:
 
 
 def _fresh_numbers() -> array[float]:
-    numbers = array("d", bytes(8 * _COUNT))
+    numbers = array("d", bytes(8 * (_MEMBERS + _FIELDS)))
     numbers[_LIMITS:_MEMBERS] = array("d", LearnedLimits().export())
     return numbers
 
 
-def _right_size(numbers: array[float]) -> array[float]:
-    """Return numbers that were read; fresh ones where the file is not what it should be."""
-    return numbers if len(numbers) == _COUNT else _fresh_numbers()
+def _with_member(numbers: array[float], member: int) -> array[float]:
+    """Return numbers that were read, with room for a member; fresh ones if they make no sense."""
+    if len(numbers) < _MEMBERS or (len(numbers) - _MEMBERS) % _FIELDS:
+        numbers = _fresh_numbers()
+    missing = _MEMBERS + _FIELDS * (member + 1) - len(numbers)
+    if missing > 0:
+        numbers.frombytes(bytes(8 * missing))
+    return numbers

@@ -18,6 +18,7 @@ from array import array
 from pathlib import Path
 
 MAX_MEMBERS = 256
+MAX_BYTES = 1 << 16  # of a file that makes sense
 MAX_LOCK_SECONDS = 0.25  # a process that is stopped while it holds the lock must not stop others
 RETRY_SECONDS = 0.0005
 _LOCK_BYTE = 1 << 20  # beyond the data, where a lock needs no byte
@@ -54,9 +55,8 @@ class SharedFile:
                 if time.monotonic() > until:
                     raise BlockingIOError("another process holds the lock")
                 time.sleep(RETRY_SECONDS)
-            numbers = array("d")
-            data = os.pread(self._descriptor, 1 << 16, 0)
-            numbers.frombytes(data[: len(data) // 8 * 8])
+            data = os.pread(self._descriptor, MAX_BYTES, 0)
+            numbers = array("d", data if len(data) % 8 == 0 else b"")
         except BaseException:
             self._mutex.release()
             raise
