@@ -31,6 +31,8 @@ ENVIRONMENT = {
     "TOVEC_PROVIDER": "The provider, where `-p` does not name one.",
     "TOVEC_CONFIG": "The config file, where `--config` does not name one.",
     "XDG_CONFIG_HOME": "Where config files belong, instead of `~/.config`.",
+    "XDG_RUNTIME_DIR": "Where runs that send the same key share what they know of its rate limits, "
+    "instead of `/tmp/tovec-UID`.",
     "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "The proxy that requests go through; "
     "this machine's own addresses are asked directly.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust instead of the system's: a file in PEM "

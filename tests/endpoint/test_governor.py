@@ -46,6 +46,7 @@ def most_in_a_minute(sent: list[tuple[float, int]]) -> int:
 def test_the_users_limit_is_never_exceeded_in_any_minute_and_is_used_up(
     rpm: int | None, tpm: int | None, seed: int
 ) -> None:
+    """--rpm and --tpm are promises, and time is money: nine tenths are used."""
     chance = random.Random(seed)
     sizes = [chance.randint(1, 9_000) for _ in range(600 if rpm != 3 else 60)]
 
@@ -65,7 +66,9 @@ def test_the_users_limit_is_never_exceeded_in_any_minute_and_is_used_up(
     assert used >= 0.90  # over the last, broken minute too
 
 
-def test_requests_leave_in_the_order_in_which_they_came_whatever_their_size() -> None:
+def test_requests_of_any_size_are_sent_in_the_order_in_which_they_came() -> None:
+    """A large request is never starved by small ones."""
+
     async def work(clock: Clock) -> list[int]:
         one, order = governor(clock, tpm=10_000), list[int]()
 
@@ -82,6 +85,7 @@ def test_requests_leave_in_the_order_in_which_they_came_whatever_their_size() ->
 
 
 def test_a_free_slot_is_given_without_waiting_for_anything() -> None:
+    """The embedded model needs no event loop."""
     work = Governor().admit(10)
     with pytest.raises(StopIteration):
         work.send(None)
@@ -134,6 +138,7 @@ async def deliver(one: Governor, server: Server, clock: Clock, tokens: int) -> N
 def test_learned_limits_cost_at_most_three_percent_of_time_and_no_refusal(
     style: str, requests: int, tokens: int
 ) -> None:
+    """The headers of the first answers say all that is needed."""
     rpm, tpm = 120, 1_220_000
 
     async def work(clock: Clock) -> tuple[float, Server]:
@@ -149,7 +154,9 @@ def test_learned_limits_cost_at_most_three_percent_of_time_and_no_refusal(
     assert server.accepted == requests
 
 
-def test_limits_halved_in_mid_job_are_followed() -> None:
+def test_limits_that_are_halved_during_a_run_are_followed() -> None:
+    """An account that is moved to a lower tier in mid run."""
+
     async def work(clock: Clock) -> tuple[float, Server]:
         one, server = governor(clock), Server(clock, 600, 10_000_000)
 
@@ -192,7 +199,7 @@ def test_programs_that_share_a_limit_do_not_fight(programs: int, refused: float)
     assert server.refused <= refused * count
 
 
-def test_a_hint_stops_everybody_for_as_long_and_no_longer() -> None:
+def test_a_hint_holds_every_request_for_as_long_and_no_longer() -> None:
     """#79"""
 
     async def work(clock: Clock) -> list[float]:
@@ -207,6 +214,8 @@ def test_a_hint_stops_everybody_for_as_long_and_no_longer() -> None:
 
 
 def test_one_burst_of_refusals_is_one_lesson() -> None:
+    """Four refusals of requests that were sent together must not make four pauses."""
+
     async def work(clock: Clock) -> float:
         one = governor(clock)
         tickets = [await one.admit(1) for _ in range(4)]
@@ -220,7 +229,7 @@ def test_one_burst_of_refusals_is_one_lesson() -> None:
     assert run_virtually(work) <= 2.5
 
 
-def test_an_endpoint_that_only_throttles_is_asked_less_than_sixty_times_in_a_quarter_hour() -> None:
+def test_an_endpoint_that_only_throttles_is_asked_less_and_less() -> None:
     """#94"""
 
     async def work(clock: Clock) -> int:
@@ -242,7 +251,7 @@ def test_an_endpoint_that_only_throttles_is_asked_less_than_sixty_times_in_a_qua
     assert 15 < run_virtually(work) < 60
 
 
-def test_a_dead_endpoint_is_probed_by_one_request_and_not_flooded_on_return() -> None:
+def test_one_request_probes_a_dead_endpoint_and_few_follow_its_return() -> None:
     """#2"""
 
     async def work(clock: Clock) -> list[tuple[float, bool, int]]:
@@ -278,6 +287,8 @@ def test_a_dead_endpoint_is_probed_by_one_request_and_not_flooded_on_return() ->
 
 
 def test_concurrency_doubles_each_round_until_the_endpoint_objects() -> None:
+    """Eight, sixteen; and a third less after a 429."""
+
     async def work(clock: Clock) -> tuple[int, int]:
         one, most = governor(clock, concurrency=16), 0
 
@@ -310,6 +321,8 @@ def test_concurrency_doubles_each_round_until_the_endpoint_objects() -> None:
 
 
 def test_trouble_is_counted_from_its_beginning_not_from_the_last_success() -> None:
+    """A long quiet time before a failure is no part of it."""
+
     async def work(clock: Clock) -> None:
         one = governor(clock, give_up_after=900)
         await send(one, clock, 1)
@@ -325,6 +338,8 @@ def test_trouble_is_counted_from_its_beginning_not_from_the_last_success() -> No
 
 
 def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
+    """The next one has its turn."""
+
     async def work(clock: Clock) -> None:
         one = governor(clock, concurrency=1)
         held = await one.admit(1)
@@ -352,7 +367,7 @@ def test_nothing_left_and_no_limit_named_means_waiting_for_the_reset(used: str) 
     assert run_virtually(work) >= 3.0
 
 
-def test_concurrency_falls_to_what_a_slow_server_works_on_at_no_loss_of_time() -> None:
+def test_concurrency_falls_to_what_a_slow_server_can_work_on() -> None:
     """One that answers one after the other is not made to keep sixteen waiting."""
 
     async def work(clock: Clock) -> tuple[float, list[int]]:
@@ -376,7 +391,9 @@ def test_concurrency_falls_to_what_a_slow_server_works_on_at_no_loss_of_time() -
     assert all(2 <= count <= 8 for count in under_way[200:390])
 
 
-def test_concurrency_stays_where_all_answers_take_long_and_a_small_one_is_no_measure() -> None:
+def test_concurrency_stays_where_all_answers_but_small_ones_are_slow() -> None:
+    """Slow answers are no queue, and a small request is no measure of large ones."""
+
     async def work(clock: Clock) -> float:
         one = governor(clock)
 
@@ -396,7 +413,7 @@ def test_concurrency_stays_where_all_answers_take_long_and_a_small_one_is_no_mea
     assert run_virtually(work) <= 1.1 * (400 / 16) * 3.0
 
 
-def test_a_pause_without_a_hint_is_a_second_at_least_and_doubles_to_a_minute() -> None:
+def test_a_pause_without_a_hint_doubles_from_a_second_to_a_minute() -> None:
     """#84: half of each is random, above its floor."""
 
     async def work(clock: Clock, chance: float) -> list[float]:
@@ -450,7 +467,7 @@ async def ramped(
     return accepted, refused
 
 
-def test_an_endpoint_that_counts_by_the_second_is_met_evenly_after_one_refusal() -> None:
+def test_requests_are_spread_where_an_endpoint_counts_by_the_second() -> None:
     """#95: 540 a minute, the user's limit, where more than 10 in a second are refused."""
 
     async def work(clock: Clock) -> tuple[list[float], int]:
@@ -481,7 +498,7 @@ def test_an_endpoint_that_says_slow_down_to_a_ramp_is_followed() -> None:
     assert accepted[-1] <= 150
 
 
-def test_all_who_waited_for_a_pause_do_not_leave_in_the_same_second() -> None:
+def test_requests_that_waited_for_a_pause_are_not_sent_all_at_once() -> None:
     """#96: once limits are known, no second has more than its share of the minute."""
 
     async def work(clock: Clock) -> list[float]:
@@ -507,7 +524,7 @@ def test_all_who_waited_for_a_pause_do_not_leave_in_the_same_second() -> None:
     assert max(sum(start <= at < start + 1 for at in left) for start in left) <= 11
 
 
-def test_hours_of_sleep_are_no_hours_of_credit() -> None:
+def test_hours_of_sleep_give_no_hours_of_credit() -> None:
     """#97 #98: only a clock that never jumps is asked, and what a bucket holds has an end."""
 
     async def work(clock: Clock) -> tuple[list[float], list[float]]:

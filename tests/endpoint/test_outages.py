@@ -125,7 +125,7 @@ def between(start: float, stop: float, what: Reply | TransportFailure) -> Plan:
     ],
     ids=["refused-1", "refused-10", "500-10", "503-1", "reset-1"],
 )
-def test_an_endpoint_that_is_gone_for_minutes_is_asked_little_and_then_all_is_done(
+def test_an_endpoint_that_is_gone_for_minutes_is_asked_little(
     what: Reply | TransportFailure, minutes: int
 ) -> None:
     """#2 #24 #70 #71: one probe at a time, no flood at the return, nothing lost."""

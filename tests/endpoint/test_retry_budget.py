@@ -43,7 +43,7 @@ def test_each_failed_probe_lengthens_the_next_pause_up_to_a_minute() -> None:
     assert seconds == [5, 10, 20, 40, *[60] * 6]
 
 
-def test_before_any_success_the_first_failure_opens_it_and_bursts_are_tries() -> None:
+def test_before_any_success_one_failure_opens_it_and_bursts_are_tries() -> None:
     """#1: tries are counted for the run, not for each of the eight requests of the first burst."""
     budget = RetryBudget(900.0)
     assert all(budget.failed(1.0 + i / 100, 0.5, 1) for i in range(8))

@@ -17,7 +17,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tovec.endpoint.admission import (
     MAX_WAIT_SECONDS,
@@ -68,7 +68,7 @@ class Governor:
         self._random = randomness
         self._waiting = 0
         self._is_stopped = False
-        self._idle: set[asyncio.Task[Any]] = set()  # those that wait to send, or rest
+        self._idle: set[asyncio.Task[object]] = set()  # those that wait to send, or rest
         self._turn: asyncio.Lock | None = None
         self._changed: asyncio.Event | None = None
 

@@ -24,8 +24,21 @@ RETRY_SECONDS = 0.0005
 _LOCK_BYTE = 1 << 20  # beyond the data, where a lock needs no byte
 _MEMBER_BYTES = _LOCK_BYTE + 1
 
-_files: dict[Path, SharedFile] = {}
-_files_lock = threading.Lock()
+
+class _OpenFiles:
+    """The files that this process has open, by their paths."""
+
+    def __init__(self) -> None:
+        self.files: dict[Path, SharedFile] = {}
+        self.lock = threading.Lock()
+
+    def reset(self) -> None:
+        """Forget the files of the parent process: a fork has none of its locks."""
+        self.files, self.lock = {}, threading.Lock()
+
+
+_open = _OpenFiles()
+os.register_at_fork(after_in_child=_open.reset)
 
 
 class SharedFile:
@@ -98,7 +111,7 @@ class SharedFile:
         return False
 
     def _close(self) -> None:
-        del _files[self._path]
+        del _open.files[self._path]
         os.close(self._descriptor)
 
     def _is_without_members(self) -> bool:
@@ -124,11 +137,11 @@ def join(path: Path) -> tuple[SharedFile, int, bool]:
 
     Raises OSError where the file cannot be used.
     """
-    with _files_lock:
+    with _open.lock:
         while True:
-            file = _files.get(path)
-            if file is None or file._pid != os.getpid():
-                file = _files[path] = SharedFile(path)
+            file = _open.files.get(path)
+            if file is None:
+                file = _open.files[path] = SharedFile(path)
             try:
                 file.lock()
             except OSError:
@@ -148,7 +161,7 @@ def join(path: Path) -> tuple[SharedFile, int, bool]:
 
 def leave(file: SharedFile, member: int) -> None:
     """Give up a member; the last one removes the file. Raises OSError where that fails."""
-    with _files_lock:
+    with _open.lock:
         file.lock()
         try:
             file._remove_member(member)
