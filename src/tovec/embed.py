@@ -9,8 +9,9 @@ from typing import NamedTuple
 from tovec import formats
 from tovec.errors import LaterError, TovecError
 from tovec.events import Answered, Event, Note, Observer, Progress
-from tovec.formats.protocols import ReadOptions, Sink, WriteOptions, Writer
+from tovec.formats.protocols import ReadOptions, Writer
 from tovec.pipeline.connect import Connection, Hide, connect
+from tovec.pipeline.destination import STDOUT, Destination, Target, open_destination
 from tovec.pipeline.long_texts import LongTexts
 from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.retries import Retries
@@ -18,7 +19,7 @@ from tovec.pipeline.stream import embed_blocks
 from tovec.records import Block
 from tovec.settings import Settings
 from tovec.store.collisions import check_collisions
-from tovec.store.durable import OutputFile, StandardOutput, writing
+from tovec.store.durable import writing
 from tovec.wording import count_phrase
 
 
@@ -31,10 +32,7 @@ class Embed(NamedTuple):
     paths: tuple[str, ...] = ("-",)
     read: ReadOptions = ReadOptions()
     long: LongTexts = LongTexts()
-    output: str | None = None  # None or "-": stdout
-    format: str | None = None
-    dtype: str = "float32"
-    write: WriteOptions = WriteOptions()
+    target: Target = Target()
     if_exists: str = "error"  # or "skip", "replace"
 
 
@@ -44,16 +42,15 @@ def run(
     hide: Hide,
     view: Callable[[], Writer] | None = None,
 ) -> Preparation:
-    """Embed everything; give the counts of what was done.
+    """Embed everything; return the counts of what was done.
 
     `view`, where stdout is a terminal, makes the writer that shows rows instead of storing them.
     Raises whatever stops the run; the output file then does not appear. On stdout, the rows that
     were answered by then are written, as far as they go in input order.
     """
-    format_name = formats.output_format(work.output, work.format)
-    side_file = f"{work.output}.json" if format_name == "npy" else None
+    target = work.target
     reads = () if work.texts else work.paths
-    check_collisions({"the output": work.output, "its side file": side_file}, reads)
+    check_collisions({"the output": target.path, "its side file": target.side_file}, reads)
     progress = _Progress(observer)
     retries = Retries(progress)
     with connect(work.settings, work.environ, retries, hide) as connection:
@@ -63,20 +60,15 @@ def run(
             long=work.long,
             id_field=work.read.id_field,
         )
-        stored = _destination(work)
+        destination = open_destination(target, force=work.if_exists == "replace", view=view)
         try:
-            if view is not None:
-                writer = view()
-            else:
-                meta = connection.meta(work.dtype)
-                compression = formats.output_compression(work.output)
-                writer = formats.writer(format_name, stored, meta, work.write, compression)
-            with writing(work.output or "-"):
-                _write_rows(work, connection, preparation, writer, stored, progress)
-                writer.finish()
-            stored.commit()
+            with writing(target.path):
+                destination.begin(connection.meta(target.dtype))
+                _write_rows(work, connection, preparation, destination, progress)
+                destination.prepare()
+            destination.publish()
         except BaseException as error:
-            stored.discard()
+            destination.discard()
             retries.report()
             _explain(error, work, connection, progress)
             raise
@@ -86,30 +78,22 @@ def run(
     return preparation
 
 
-def _destination(work: Embed) -> OutputFile | StandardOutput:
-    if work.output in (None, "-"):
-        return StandardOutput()
-    return OutputFile(str(work.output), force=work.if_exists == "replace")
-
-
 def _write_rows(
     work: Embed,
     connection: Connection,
     preparation: Preparation,
-    writer: Writer,
-    sink: Sink,
+    destination: Destination,
     progress: _Progress,
 ) -> None:
-    embedded = embed_blocks(connection, _blocks(work), preparation, keep_partial=not sink.seekable)
+    is_seen = destination.is_seen_at_once
+    embedded = embed_blocks(connection, _blocks(work), preparation, keep_partial=is_seen)
     with closing(embedded):
         for finished in embedded:
             preparation.leave_out(finished.refused)
-            writer.write(finished.rows, finished.extra, finished.vectors)
+            destination.write(finished)
             progress.written += len(finished.rows)
-            if sink.seekable:
+            if not is_seen:
                 progress(Progress("writing", progress.written, None, 0, None, 0))
-            else:
-                sink.file.flush()  # what is answered is seen at once, as under `tail -f`
 
 
 class _Progress:
@@ -138,10 +122,10 @@ def _explain(
     stopped = isinstance(error, KeyboardInterrupt)
     if not stopped and (not progress.answered or not isinstance(error, TovecError)):
         return  # nothing is lost; or nobody reads what would be written
-    if work.output in (None, "-"):
+    if work.target.path == STDOUT:
         said = f"stopped: {count_phrase(progress.written, 'row')} written"
     else:
-        said = f"stopped: no row written, since {work.output} appears only when it is whole"
+        said = f"stopped: no row written, since {work.target.path} appears only when it is whole"
     if remote and not isinstance(error, LaterError):
         said += f"; {advice}"
     progress(Note(said, "warning" if remote else "info"))
@@ -149,7 +133,7 @@ def _explain(
 
 def _blocks(work: Embed) -> Iterator[Block]:
     if not work.texts:
-        ours = () if work.output in (None, "-") else (str(work.output),)
+        ours = () if work.target.path == STDOUT else (work.target.path,)
         return formats.read(work.paths, work.read._replace(ours=ours))
     texts = [formats.argument(number, text) for number, text in enumerate(work.texts, 1)]
     return formats.from_texts(texts, work.read)

@@ -1,14 +1,19 @@
 """Writing from the store: in order, a bounded number of blocks behind, nothing after an error."""
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from tovec import formats
-from tovec.batch import write as delivering
-from tovec.batch.write import Rejects, deliver
+from tovec.batch import write_behind
+from tovec.batch.inputs import Inputs
+from tovec.batch.job_run import JobRun
+from tovec.batch.report import Report
+from tovec.batch.write import stored_blocks
+from tovec.batch.write_behind import WriteBehind
 from tovec.errors import FileError, InputError
+from tovec.events import ignore
 from tovec.formats.protocols import ReadOptions
 from tovec.pipeline.prepare import Preparation
 from tovec.store.content_keys import keys_of
@@ -48,27 +53,36 @@ def job(tmp_path):
     job.close()
 
 
-def delivered(job, source, output, on_rows=lambda _count: None):
-    def never():
-        raise AssertionError("nothing is rejected")
+class Known(NamedTuple):
+    """What a run knows of the vectors."""
 
-    blocks = formats.read((str(source),), ReadOptions())
-    deliver(blocks, Preparation(None, None), job, output, Rejects(never), on_rows, 2, {})
+    dimensions: int = 2
+
+
+def delivered(job, source, output):
+    """Write the rows of a source; return how many had been written after each block."""
+    inputs = Inputs((str(source),), ReadOptions(), job)
+    inputs.settle(print)
+    run = JobRun(None, Known(), job, inputs, Report(ignore))
+    with WriteBehind(output) as behind:
+        blocks = stored_blocks(run, Preparation(None, None), asked=True)
+        written = [behind.write(finished) for finished in blocks]
+        return [*written, behind.finish()]
 
 
 def test_rows_are_written_in_order_and_counted(job, source):
-    output, counted = Taken(), []
+    output = Taken()
     output.go.set()
-    delivered(job, source, output, counted.append)
+    counted = delivered(job, source, output)
     assert len(output.blocks) > 3
     expected = np.arange(2 * len(TEXTS), dtype=np.float32).reshape(-1, 2)
     assert np.array_equal(np.concatenate(output.blocks), expected)
-    assert counted == [len(block) for block in output.blocks]
+    assert sum(counted) == len(TEXTS)
 
 
-@pytest.mark.parametrize(("name", "most"), [("BEHIND", 2), ("BEHIND_BYTES", 1)])
+@pytest.mark.parametrize(("name", "most"), [("MAX_BLOCKS_BEHIND", 2), ("MAX_BYTES_BEHIND", 1)])
 def test_no_more_than_so_much_waits_to_be_written(job, source, monkeypatch, name, most):
-    monkeypatch.setattr(delivering, name, most)
+    monkeypatch.setattr(write_behind, name, most)
     output, found = Taken(), []
     find = job.index.find
 

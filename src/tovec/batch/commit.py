@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tovec.batch.budget import Budget, Exchange, current_exchange
+from tovec.batch.budget import CountBatch, Exchange, current_exchange, token_counts
 from tovec.records import Answer, Inputs, Request
 from tovec.store.job import Entry, Job
 
@@ -37,18 +37,18 @@ class _Waiting(NamedTuple):
 class GroupCommit:
     """Stores answers, each under the ordinals of its inputs in the job's index.
 
-    An answer for which the endpoint reports no usage is stored with what `budget` counts for it,
-    which `on_estimate` is told. `rows` returns how many rows of the input are done.
+    An answer for which the endpoint reports no usage is stored with the most tokens that `count`
+    finds for it, which `on_estimate` is told. `rows` returns how many rows of the input are done.
     """
 
     def __init__(
         self,
         job: Job,
-        budget: Budget,
+        count: CountBatch | None,
         rows: Callable[[], int] = lambda: 0,
         on_estimate: Callable[[int], None] = lambda _tokens: None,
     ) -> None:
-        self._job, self._budget = job, budget
+        self._job, self._count = job, count
         self._rows, self._on_estimate = rows, on_estimate
         self._thread = ThreadPoolExecutor(1)
         self._thread.submit(int)  # it is there before anything is paid for, or cannot be had
@@ -100,10 +100,13 @@ class GroupCommit:
         finally:
             self._writing = None
 
-    async def note(self, name: str, value: Any) -> None:
-        """Return when a fact of the job's survives a power cut; raises FileError as above."""
+    async def note_unanswered(self, tokens: int) -> None:
+        """Return when it is stored how many tokens may be billed without an answer.
+
+        Raises FileError where it cannot be.
+        """
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._job.note, name, value)
+        await loop.run_in_executor(self._thread, self._job.note, "unanswered", tokens)
 
     def _entries(self, ordinals: NDArray[np.int64], part: Request, answer: Answer) -> list[Entry]:
         """Return what an answer adds to the store: its vectors, and its refusals."""
@@ -117,7 +120,7 @@ class GroupCommit:
             )
             if tokens is None:
                 inputs: Inputs = [part.inputs[i] for i in kept]  # type: ignore[assignment]
-                tokens = self._budget.count(inputs)
+                tokens = sum(token_counts(inputs, self._count))
                 about["estimated"] = True
                 self._on_estimate(tokens)
             own = keys if answer.kept is None else keys[list(kept)]

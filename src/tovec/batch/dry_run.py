@@ -8,7 +8,8 @@ from tovec import formats
 from tovec.batch.budget import token_counts
 from tovec.batch.history import history
 from tovec.batch.report import cost
-from tovec.batch.run import Batch, identity
+from tovec.batch.run import identity
+from tovec.batch.specification import Batch
 from tovec.errors import UsageError
 from tovec.events import Observer
 from tovec.pipeline.connect import Hide, connect

@@ -25,6 +25,44 @@ def is_report(path: str) -> bool:
     return isinstance(found, dict) and found.get("report") == KIND
 
 
+class Traffic:
+    """Counts what was sent to the endpoint, and what came back."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.answers = 0
+        self.inputs = 0  # answered
+        self.tokens = 0
+        self.uncounted = 0  # answers without usage, ...
+        self.estimated = 0  # ... and the most tokens that they took
+        self.splits = 0
+        self._seconds: list[float] = []
+
+    def count(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case Sent():
+                self.requests += 1
+            case Answered(items, tokens, seconds, _):
+                self.answers += 1
+                self.inputs += items
+                self.tokens += tokens or 0
+                self.uncounted += tokens is None
+                self._seconds.append(seconds)
+            case Split():
+                self.splits += 1
+
+    @property
+    def latency(self) -> dict[str, float]:
+        """Return percentiles of the seconds that answers took."""
+        ordered = sorted(self._seconds)
+        if not ordered:
+            return {}
+        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+        last = len(ordered) - 1
+        return {name: round(ordered[round(share * last)], 4) for name, share in shares.items()}
+
+
 class Report:
     """Counts a run's events and passes them on; rows and inputs are counted by the job.
 
@@ -35,6 +73,7 @@ class Report:
     def __init__(self, observer: Observer, clock: Callable[[], float] = time.monotonic) -> None:
         self._observer, self._clock = observer, clock
         self.resent = Retries(observer)
+        self.traffic = Traffic()
         self.price: float | None = None
         self._began = clock()
         self.rows = 0
@@ -46,14 +85,6 @@ class Report:
         self.inputs = 0
         self.asked = 0
         self.reused = 0
-        self.answered = 0
-        self.tokens = 0
-        self.uncounted = 0  # answers without usage, ...
-        self.estimated = 0  # ... and the most tokens that they took
-        self.requests = 0
-        self.answers = 0
-        self.splits = 0
-        self._seconds: list[float] = []
 
     def begin_again(self) -> None:
         """Forget the rows: they are read anew."""
@@ -61,32 +92,33 @@ class Report:
         self.rows = self.written = self.blank = self.inputs = self.reused = 0
 
     @property
+    def tokens(self) -> int:
+        """Return the tokens of all answers, the most where the endpoint reports none."""
+        return self.traffic.tokens + self.traffic.estimated
+
+    @property
     def cost(self) -> float | None:
         """Return what the tokens cost in USD; None where the price is not known."""
-        return cost(self.tokens + self.estimated, self.price)
+        return cost(self.tokens, self.price)
 
     @property
     def rows_done(self) -> int:
         """Return how many rows have been read whose inputs are answered, about."""
-        return max(0, self.rows - max(0, self.asked - self.answered))
+        return max(0, self.rows - max(0, self.asked - self.traffic.inputs))
 
     def estimate(self, tokens: int) -> None:
         """Count tokens of an answer for which the endpoint reports none."""
-        self.estimated += tokens
+        self.traffic.estimated += tokens
+
+    def wrote(self, rows: int) -> None:
+        """Count rows that were written."""
+        if rows:
+            self.written += rows
+            self.progress("writing")
 
     def __call__(self, event: Event) -> None:
         """Count an event and pass it on."""
-        match event:
-            case Sent():
-                self.requests += 1
-            case Answered(items, tokens, seconds, _):
-                self.answers += 1
-                self.answered += items
-                self.tokens += tokens or 0
-                self.uncounted += tokens is None
-                self._seconds.append(seconds)
-            case Split():
-                self.splits += 1
+        self.traffic.count(event)
         self.resent(event)
         if isinstance(event, Answered):
             self.progress("asking")
@@ -94,11 +126,12 @@ class Report:
     def progress(self, phase: str) -> None:
         """Tell how far the job is."""
         rows = self.rows_done if phase == "asking" else self.written
-        tokens, retries = self.tokens + self.estimated, self.resent.causes.total()
-        self._observer(Progress(phase, rows, self.total, tokens, self.cost, retries))
+        retries = self.resent.causes.total()
+        self._observer(Progress(phase, rows, self.total, self.tokens, self.cost, retries))
 
     def as_json(self) -> dict[str, Any]:
-        """Give everything, for `--stats`."""
+        """Return everything, for `--stats`."""
+        traffic = self.traffic
         return {
             "report": KIND,
             "rows": self.rows,
@@ -109,28 +142,20 @@ class Report:
             "inputs_asked": self.asked,
             "inputs_reused": self.reused,
             "inputs_repeated": self.inputs - self.asked - self.reused,
-            "requests": self.requests,
-            "answers": self.answers,
+            "requests": traffic.requests,
+            "answers": traffic.answers,
             "retries": dict(+self.resent.causes),
             "requests_maybe_paid_twice": self.resent.maybe_paid,
-            "requests_split": self.splits,
-            "tokens": self.tokens,
-            "tokens_estimated": self.estimated,
-            "answers_without_usage": self.uncounted,
+            "requests_split": traffic.splits,
+            "tokens": traffic.tokens,
+            "tokens_estimated": traffic.estimated,
+            "answers_without_usage": traffic.uncounted,
             "cost_usd": None if self.cost is None else round(self.cost, 6),
-            "latency_seconds": self._latency(),
+            "latency_seconds": traffic.latency,
             "seconds": round(self._clock() - self._began, 3),
         }
 
-    def _latency(self) -> dict[str, float]:
-        ordered = sorted(self._seconds)
-        if not ordered:
-            return {}
-        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-        last = len(ordered) - 1
-        return {name: round(ordered[round(share * last)], 4) for name, share in shares.items()}
-
 
 def cost(tokens: int, price: float | None) -> float | None:
-    """Give what tokens cost in USD, at a `price` a million; None where it is not known."""
+    """Return what tokens cost in USD, at a `price` a million; None where it is not known."""
     return None if price is None else tokens * price / 1e6

@@ -1,177 +1,85 @@
-"""The second half of a batch: one pass over the input writes the output, in input order.
+"""The second pass of a batch: read the input again and write the output, in input order.
 
 The output is a pure function of input and store: every row's key must be there. A key that is not
-shows that the input changed between the passes. A thread writes what another has found.
+shows that the input changed between the passes.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO, Protocol
-
-import numpy as np
-import orjson
+import os
+from collections.abc import Iterator
 
 from tovec.batch.inputs import changed
-from tovec.formats.compression import CompressedFile
-from tovec.formats.protocols import Writer
-from tovec.pipeline.reorder import Extra, Finished, Prepared, finish
-from tovec.records import Block, Problem, Rows, as_text
+from tovec.batch.job_run import JobRun
+from tovec.batch.rejects import Rejects
+from tovec.batch.specification import Batch
+from tovec.batch.write_behind import WriteBehind
+from tovec.pipeline.destination import STDOUT, Destination
+from tovec.pipeline.prepare import Preparation
+from tovec.pipeline.reorder import Finished, Prepared, finish, no_rows
 from tovec.store.content_keys import keys_of
+from tovec.store.durable import OutputFile, Published, exists, is_ours, resolve, writing
 from tovec.store.job import Job
 
-BEHIND = 16  # blocks that may wait to be written
-BEHIND_BYTES = 36 << 20  # of vectors: more than a Parquet writer takes in before it pauses to write
 
-Prepare = Callable[[Block], Prepared]
-
-
-class Output(Protocol):
-    """Takes finished rows: one file, or part files."""
-
-    def write(self, finished: Finished) -> None:
-        """Write rows."""
-        ...
+def check_rejects(work: Batch, ours: Published) -> None:
+    """Raise FileError for a file of rejected rows that is not ours, before anything is paid for."""
+    path = resolve(work.rejects_path)
+    if os.path.lexists(path) and not work.force and not is_ours(path, ours):
+        raise exists(work.rejects_path)
 
 
-class Rejects:
-    """Collects rows that have no vector, one JSON object a line; `open` is called for the first.
+def write_output(run: JobRun, destination: Destination, *, asked: bool) -> Published:
+    """Write every row and publish the output; return the files that became visible.
 
-    Each names its place (source, line, index), the kind and reason, and the row as it came.
+    `asked` says that the first pass has counted the rows. Raises InputChanged where the input is
+    not what it was then.
     """
-
-    def __init__(self, opened: Callable[[], BinaryIO], compression: str | None = None) -> None:
-        self._opened = opened
-        self._compression = compression
-        self._file: BinaryIO | CompressedFile | None = None
-        self.count = 0
-
-    def finish(self) -> None:
-        """Complete the file, if there is one."""
-        if isinstance(self._file, CompressedFile):
-            self._file.close()
-
-    def problem(self, problem: Problem) -> None:
-        """Take a row that could not be read or sent."""
-        row: Any = problem.raw.decode(errors="backslashreplace")
-        with contextlib.suppress(ValueError):
-            row = orjson.loads(problem.raw)
-        self._write(problem.source, problem.line, problem.index, problem.kind, problem.reason, row)
-
-    def refused(self, finished: Finished) -> None:
-        """Take the rows that the endpoint refused."""
-        rows = finished.left_out
-        if rows is None:
-            return
-        parts = zip(finished.refused, rows.index, rows.json(), strict=True)
-        for (source, line, reason), index, row in parts:
-            self._write(source, line, int(index), "refused", reason, orjson.loads(row))
-
-    def _write(
-        self, source: str, line: int, index: int, kind: str, reason: str, row: object
-    ) -> None:
-        if self._file is None:
-            self._file = self._opened()
-            if self._compression is not None:
-                self._file = CompressedFile(self._file, self._compression)
-        self.count += 1
-        source = as_text(source)
-        fields = {"source": source, "line": line, "index": index, "kind": kind, "reason": reason}
-        self._file.write(orjson.dumps({**fields, "row": row}) + b"\n")
+    work, report = run.work, run.report
+    rejects = Rejects(work, run.job.published)
+    prepare = run.preparation(rejects.problem)
+    try:
+        with writing(work.output, f"the vectors are stored in {work.directory}"):
+            destination.begin(run.connection.meta(work.target.dtype))
+            with WriteBehind(destination) as behind:
+                for finished in stored_blocks(run, prepare, asked=asked):
+                    rejects.refused(finished)
+                    report.wrote(behind.write(finished))
+                report.wrote(behind.finish())
+            rejects.finish()
+        if not asked:
+            report.rows, report.blank = prepare.rows, prepare.blank
+            run.remark(prepare)
+        run.inputs.check_unchanged()
+        report.rejected = rejects.count
+        return _publish(run, destination, rejects)
+    except BaseException:
+        rejects.discard()
+        raise
 
 
-class SingleOutput:
-    """Everything into one writer."""
+def stored_blocks(run: JobRun, prepare: Preparation, *, asked: bool) -> Iterator[Finished]:
+    """Yield the input's rows with the vectors that are stored for them.
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def write(self, finished: Finished) -> None:
-        """Write rows."""
-        self._writer.write(finished.rows, finished.extra, finished.vectors)
-
-    def finish(self) -> None:
-        """Complete the file."""
-        self._writer.finish()
-
-
-class PartOutput:
-    """`rows` rows into each of as many writers as it takes, made by `opened`."""
-
-    def __init__(self, rows: int, opened: Callable[[int], Writer]) -> None:
-        self._rows, self._opened = rows, opened
-        self._writer: Writer | None = None
-        self._filled = 0
-        self.parts = 0
-
-    def write(self, finished: Finished) -> None:
-        """Write rows, cut where a part is full."""
-        start, count = 0, len(finished.rows)
-        while start < count or self._writer is None:
-            if self._writer is None or self._filled == self._rows:
-                self._next()
-            step = min(count - start, self._rows - self._filled)
-            _write_slice(self._writer, finished, start, start + step)
-            self._filled += step
-            start += step
-
-    def finish(self) -> None:
-        """Complete the last part."""
-        if self._writer is not None:
-            self._writer.finish()
-
-    def _next(self) -> None:
-        self.finish()
-        self._writer = self._opened(self.parts)
-        self.parts += 1
-        self._filled = 0
-
-
-def _write_slice(writer: Writer | None, finished: Finished, start: int, end: int) -> None:
-    assert writer is not None
-    if (start, end) == (0, len(finished.rows)):
-        writer.write(finished.rows, finished.extra, finished.vectors)
-        return
-    writer.write(
-        finished.rows.take(range(start, end)),
-        {name: column[start:end] for name, column in finished.extra.items()},
-        finished.vectors[start:end],
-    )
-
-
-def deliver(
-    blocks: Iterator[Block],
-    prepare: Prepare,
-    job: Job,
-    output: Output,
-    rejects: Rejects,
-    on_rows: Callable[[int], None],
-    dimensions: int | None,
-    no_extra: Extra,
-) -> None:
-    """Write every row; raises InputError when the input is not what it was."""
-    nothing: Rows | None = None
-    with _Behind(output, on_rows) as behind:
-        for block in blocks:
-            prepared = prepare(block)
-            if nothing is None:
-                nothing = prepared.rows.take([])
-            if not len(prepared.inputs):
-                continue
-            finished = _found(prepared, job)
-            rejects.refused(finished)
-            if len(finished.rows):
-                behind.write(finished)
-    if not behind.rows and nothing is not None:
-        # An empty output still says what its columns are.
-        output.write(Finished(nothing, no_extra, np.zeros((0, dimensions or 0), np.float32)))
+    An input without a row that has one yields one block of no rows, which says what its fields are.
+    """
+    fields, is_empty = None, True
+    for block in run.inputs.blocks():
+        prepared = prepare(block)
+        if not asked:  # else they were counted then
+            run.report.inputs += len(prepared.inputs)
+            run.report.reused += len(prepared.inputs)
+        fields = prepared.rows if fields is None else fields
+        if len(prepared.inputs):
+            is_empty = False
+            yield _found(prepared, run.job)
+    if is_empty and fields is not None:
+        yield no_rows(fields, prepare.no_extra, run.connection.dimensions)
 
 
 def _found(prepared: Prepared, job: Job) -> Finished:
-    """Give a block's rows with the vectors that are stored for them."""
+    """Return a block's rows with the vectors that are stored for them."""
     ordinals = job.index.find(keys_of(prepared.inputs, job.digest))
     if (ordinals < 0).any():
         raise changed(prepared.source)
@@ -181,48 +89,21 @@ def _found(prepared: Prepared, job: Job) -> Finished:
     return finish(prepared, vectors, refused)
 
 
-class _Behind:
-    """Writes in a thread, in order, a few blocks behind; its errors come out of later calls."""
-
-    def __init__(self, output: Output, on_rows: Callable[[int], None]) -> None:
-        self._output, self._on_rows = output, on_rows
-        self._thread = ThreadPoolExecutor(1)
-        self._waiting: deque[tuple[int, int, Future[None]]] = deque()
-        self._bytes = 0
-        self._failed = False
-        self.rows = 0
-
-    def __enter__(self) -> _Behind:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            while self._waiting and kind is None:
-                self._wait()
-        finally:
-            self._thread.shutdown(cancel_futures=True)
-
-    def write(self, finished: Finished) -> None:
-        """Have rows written after those before them."""
-        while len(self._waiting) >= BEHIND or self._bytes >= BEHIND_BYTES:
-            self._wait()
-        size = finished.vectors.nbytes
-        job = self._thread.submit(self._write, finished)
-        self._waiting.append((len(finished.rows), size, job))
-        self._bytes += size
-
-    def _write(self, finished: Finished) -> None:
-        if self._failed:  # rows after a gap would be wrong, and may be on a pipe for good
-            return
-        try:
-            self._output.write(finished)
-        except BaseException:
-            self._failed = True
-            raise
-
-    def _wait(self) -> None:
-        rows, size, job = self._waiting.popleft()
-        job.result()
-        self._bytes -= size
-        self.rows += rows
-        self._on_rows(rows)
+def _publish(run: JobRun, destination: Destination, rejects: Rejects) -> Published:
+    """Make the output visible, and the rejected rows, or remove those of an earlier run."""
+    if run.work.output == STDOUT:
+        destination.prepare()
+        destination.publish()
+        return ()
+    outputs: list[OutputFile | Destination] = [*rejects.outputs, destination]
+    published = [one for output in outputs for one in output.prepare()]
+    stale = resolve(run.work.rejects_path)
+    is_stale = not rejects.outputs and is_ours(stale, run.job.published)
+    # Before the names appear: a run killed just after them then knows its own files.
+    run.job.note("published", published)
+    for output in outputs:
+        output.publish()
+    if is_stale:
+        with contextlib.suppress(OSError):
+            stale.unlink()
+    return published

@@ -15,6 +15,7 @@ from tovec.formats.protocols import ReadOptions
 from tovec.settings import Settings
 
 if TYPE_CHECKING:
+    from tovec.pipeline.destination import Target
     from tovec.pipeline.long_texts import LongTexts
 
 STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -101,6 +102,17 @@ def split_names(value: str | None) -> tuple[str, ...] | None:
 def output_path(output: OutputOptions) -> str | None:
     """Return the output's path; names of standard output are "-"."""
     return "-" if output.output in STDOUT_NAMES else output.output
+
+
+def output_target(
+    output: OutputOptions, id_field: str | None, rows_per_file: int | None = None
+) -> Target:
+    """Return what is written, and how."""
+    from tovec.formats.protocols import WriteOptions
+    from tovec.pipeline.destination import Target
+
+    write = WriteOptions(split_names(output.columns), id_field)
+    return Target(output_path(output) or "-", output.format, output.dtype, write, rows_per_file)
 
 
 def if_exists(output: OutputOptions) -> str:

@@ -13,8 +13,8 @@ from tovec.cli.arguments import (
     load_settings,
     long_texts,
     output_path,
+    output_target,
     read_options,
-    split_names,
 )
 from tovec.cli.options import (
     Common,
@@ -34,7 +34,7 @@ from tovec.wording import count_phrase
 
 if TYPE_CHECKING:
     from tovec.batch.report import Report
-    from tovec.batch.run import Batch
+    from tovec.batch.specification import Batch
 
 
 def batch(
@@ -67,23 +67,26 @@ def batch(
             hint="leave one of them out",
         )
     load_numpy()
-    from tovec.batch import dry_run, run
-    from tovec.formats.protocols import WriteOptions
+    from tovec.batch import dry_run
+    from tovec.batch.run import run
+    from tovec.batch.specification import Batch
 
-    work = run.Batch(
+    work = Batch(
         settings=load_settings(common, endpoint),
         environ=os.environ,
         paths=tuple(inputs or ()),
-        output=target or "-",
+        target=output_target(output, input_options.id_field, job.rows_per_file),
         read=read_options(input_options, output.columns),
         long=long_texts(input_options),
-        format=output.format,
-        dtype=output.dtype,
-        write=WriteOptions(split_names(output.columns), input_options.id_field),
         if_exists=replaced,
         repair=actions.repair,
-        # Each option of a job is a field of the same name, but --progress.
-        **{name: value for name, value in job._asdict().items() if name != "progress"},
+        job_dir=job.job_dir,
+        keep_job=job.keep_job,
+        on_error=job.on_error,
+        rejects=job.rejects,
+        max_cost=job.max_cost,
+        max_tokens=job.max_tokens,
+        stats=job.stats,
     )
     if actions.status:
         facts = dry_run.holdings(work.directory)
@@ -96,7 +99,7 @@ def batch(
         show_facts(facts, facts)
         return
     with Watch(reporter, display(job.progress, reporter)) as watch:
-        done = run.run(work, watch, reporter.hide)
+        done = run(work, watch, reporter.hide)
     _report(done, work, reporter, common)
 
 
@@ -117,9 +120,9 @@ def _summary(done: Report, work: Batch) -> str:
         parts.append(f"{done.reused:,} vectors reused")
     if figures["inputs_repeated"]:
         parts.append(f"{figures['inputs_repeated']:,} equal texts asked for once")
-    requests = count_phrase(done.answers, "request")
-    tokens = f"{done.tokens + done.estimated:,} tokens"
-    if done.estimated:
+    requests = count_phrase(done.traffic.answers, "request")
+    tokens = f"{done.tokens:,} tokens"
+    if done.traffic.estimated:
         tokens = f"at most {tokens} (the endpoint does not report them)"
     parts += [requests, tokens]
     if done.cost:

@@ -11,8 +11,8 @@ from tovec.cli.arguments import (
     load_settings,
     long_texts,
     output_path,
+    output_target,
     read_options,
-    split_names,
 )
 from tovec.cli.hints import warn_of_file_names
 from tovec.cli.options import Common, EndpointOptions, InputOptions, OutputOptions, TextInputs
@@ -52,7 +52,6 @@ def embed(
         return
     load_numpy()
     from tovec import embed as job
-    from tovec.formats.protocols import WriteOptions
 
     work = job.Embed(
         settings=load_settings(common, endpoint),
@@ -61,10 +60,7 @@ def embed(
         paths=tuple(given.file or ("-",)),
         read=read_options(input_options, output.columns),
         long=long_texts(input_options),
-        output=target,
-        format=output.format,
-        dtype=output.dtype,
-        write=WriteOptions(split_names(output.columns), input_options.id_field),
+        target=output_target(output, input_options.id_field),
         if_exists=replaced,
     )
     shown = target is None and output.format is None and is_terminal()

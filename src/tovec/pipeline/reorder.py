@@ -54,7 +54,7 @@ class Assembly:
     """Takes answers in the order of their requests and returns blocks, whole and in order."""
 
     def __init__(self) -> None:
-        self._fields: Rows | None = None  # no rows, with the fields of the input's
+        self._fields: Rows | None = None  # rows with the fields of the input's
         self._waiting: deque[Prepared] = deque()
         self._vectors: NDArray[np.float32] | None = None
         self._filled = 0
@@ -64,7 +64,7 @@ class Assembly:
     def expect(self, prepared: Prepared) -> None:
         """Announce a block whose inputs will be answered next, after those announced before."""
         if self._fields is None:
-            self._fields = prepared.rows.take([])
+            self._fields = prepared.rows
         if len(prepared.inputs):
             self._waiting.append(prepared)
 
@@ -101,7 +101,7 @@ class Assembly:
         """
         if self._fields is None or self._completed:
             return None
-        return Finished(self._fields, extra, np.zeros((0, dimensions or 0), np.float32))
+        return no_rows(self._fields, extra, dimensions)
 
     def partial(self) -> Finished | None:
         """Return the answered rows at the head of the block that is not complete, if any."""
@@ -117,6 +117,11 @@ class Assembly:
             return None
         refused = {place: why for place, why in self._refused.items() if place < inputs}
         return finish(head(block, rows, inputs), self._vectors[:inputs], refused)
+
+
+def no_rows(like: Rows, extra: Extra, dimensions: int | None) -> Finished:
+    """Return a block of no rows with the fields of others, which says what an output holds."""
+    return Finished(like.take([]), extra, np.zeros((0, dimensions or 0), np.float32))
 
 
 def head(block: Prepared, rows: int, inputs: int) -> Prepared:

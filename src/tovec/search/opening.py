@@ -131,17 +131,19 @@ def _check_options(work: Similarity, stored: bool) -> None:
 
 def _through_job(work: Similarity, observer: Observer, hide: Hide) -> tuple[Stored, int]:
     """Return a corpus of texts whose vectors a job keeps, so that the next search reuses them."""
-    from tovec.batch import run
+    from tovec.batch.run import run
+    from tovec.batch.specification import Batch
+    from tovec.pipeline.destination import Target
 
     place = tempfile.TemporaryDirectory(prefix="tovec-")
     atexit.register(place.cleanup)
     target = f"{place.name}/corpus.parquet"
-    done = run.run(
-        run.Batch(
+    done = run(
+        Batch(
             settings=work.settings,
             environ=work.environ,
             paths=(str(work.corpus),),
-            output=target,
+            target=Target(target),
             read=work.read,
             long=work.long,
             job_dir=work.job_dir,
