@@ -17,7 +17,7 @@ from tests.servers.loopback import Fault, Loopback
 from tovec.batch.budget import Budget
 from tovec.cli.app import run
 from tovec.cli.reporting import Reporter
-from tovec.endpoint import governor
+from tovec.endpoint import governor, retry_budget
 from tovec.store.content_keys import keys_of
 from tovec.store.job import Entry, Job
 
@@ -63,7 +63,7 @@ def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batch:
     """Run a job over ROWS, five in a request."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(governor.Governor, "backoff", lambda *_, **__: 0.001)
-    monkeypatch.setattr(governor, "PROBE_DELAYS", (0.001,))
+    monkeypatch.setattr(retry_budget, "PROBE_SECONDS", (0.001,))
     Path("rows.txt").write_text("".join(f"{row}\n" for row in ROWS))
 
     def job(server: Loopback, *words: str) -> int:

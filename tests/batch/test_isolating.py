@@ -25,7 +25,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
         return real(self, *given, **named) / 100
 
     monkeypatch.setattr(Governor, "backoff", quick)
-    monkeypatch.setattr("tovec.endpoint.governor.PROBE_DELAYS", (0.05,))
+    monkeypatch.setattr("tovec.endpoint.retry_budget.PROBE_SECONDS", (0.05,))
     with Loopback(dimensions=8) as one:
         yield one
 

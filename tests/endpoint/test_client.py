@@ -112,7 +112,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(self, attempt, **more) / 100 if more.get("floor") is None else more["floor"]
 
     monkeypatch.setattr(Governor, "backoff", backoff)
-    monkeypatch.setattr("tovec.endpoint.governor.PROBE_DELAYS", (0.05,))
+    monkeypatch.setattr("tovec.endpoint.retry_budget.PROBE_SECONDS", (0.05,))
     monkeypatch.setattr(retry, "MIN_KEY_SECONDS", 0.05)
 
 

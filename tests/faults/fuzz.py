@@ -29,7 +29,7 @@ from tests.servers.loopback import Fault, Loopback, vectors_for
 
 from tovec import formats
 from tovec import settings as config
-from tovec.endpoint import governor, providers, rate_headers, wire
+from tovec.endpoint import providers, rate_headers, retry_budget, wire
 from tovec.endpoint.address import Endpoint
 from tovec.endpoint.client import Client
 from tovec.endpoint.governor import Governor
@@ -105,11 +105,11 @@ def check_reply(server: Loopback, reply: bytes, made: Made, once: bool) -> None:
 @contextlib.contextmanager
 def quick_probes() -> Any:
     """Let a circuit that has opened try again at once."""
-    before, governor.PROBE_DELAYS = governor.PROBE_DELAYS, (0.01,)
+    before, retry_budget.PROBE_SECONDS = retry_budget.PROBE_SECONDS, (0.01,)
     try:
         yield
     finally:
-        governor.PROBE_DELAYS = before
+        retry_budget.PROBE_SECONDS = before
 
 
 # Readers -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ def test_descriptors_tasks_and_objects_stay_flat_over_answers_and_failures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """#26 #129: the first look comes after everything has been used once."""
-    monkeypatch.setattr("tovec.endpoint.governor.PROBE_DELAYS", (0.001,))
+    monkeypatch.setattr("tovec.endpoint.retry_budget.PROBE_SECONDS", (0.001,))
     with Loopback(dimensions=16, faults=leaks.FAULTS, keep_bodies=False) as server:
         looks = list(leaks.looked_at(600, 4, server.base_url))
     first, last = looks[1], looks[-1]

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tovec.endpoint import capacity, rate_headers, retry, wire
 from tovec.endpoint.address import Endpoint, shown
+from tovec.endpoint.admission import Ticket
 from tovec.endpoint.call import Caller
 from tovec.endpoint.credentials import Secret
 from tovec.endpoint.dialect import Dialect, Known
-from tovec.endpoint.governor import Governor, Ticket
+from tovec.endpoint.governor import Governor
 from tovec.endpoint.outcomes import (
     Ending,
     Facts,

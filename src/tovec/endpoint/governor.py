@@ -24,18 +24,15 @@ from tovec.endpoint.admission import (
     RECHECK_SECONDS,
     Admission,
     ProcessAdmission,
+    Ticket,
 )
-from tovec.endpoint.admission import Ticket as Ticket
-from tovec.endpoint.concurrency import DEFAULT_CONCURRENCY as DEFAULT_CONCURRENCY
-from tovec.endpoint.concurrency import Concurrency
+from tovec.endpoint.concurrency import DEFAULT_CONCURRENCY, Concurrency
 from tovec.endpoint.rate_headers import Rates
-from tovec.endpoint.retry_budget import MAYBE_PAID as MAYBE_PAID
-from tovec.endpoint.retry_budget import PROBE_SECONDS, RetryBudget
+from tovec.endpoint.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
     import asyncio
 
-PROBE_DELAYS = PROBE_SECONDS  # read when a governor is made
 MAX_TRUSTED_RETRY_AFTER = 3  # 429s in a row for which we obey Retry-After; then we also back off
 GIVE_UP_SECONDS = 900.0  # of trouble without any success
 START_SECONDS = 0.5  # the pause after the first failure while nothing has ever succeeded ...
@@ -63,7 +60,7 @@ class Governor:
         self.admission = ProcessAdmission(rpm, tpm) if admission is None else admission
         self.slots = Concurrency(concurrency)
         seconds = GIVE_UP_SECONDS if give_up_after is None else give_up_after
-        self.retries = RetryBudget(seconds, PROBE_DELAYS)
+        self.retries = RetryBudget(seconds)
         self._clock = clock
         self._random = randomness
         self._waiting = 0

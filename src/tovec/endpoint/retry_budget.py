@@ -7,8 +7,6 @@ whether the endpoint is back. Source: the reliability notes, (c).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 MAX_RETRIES = 100.0  # that may be spent at once ...
 SUCCESS_GAIN = 0.1  # ... and what each success gives back
 MAYBE_PAID = 2  # the cost of a retry whose first attempt may have been billed
@@ -19,15 +17,12 @@ PROBE_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)
 class RetryBudget:
     """Counts failures and successes of the run."""
 
-    def __init__(
-        self, give_up_after: float, probe_seconds: Sequence[float] = PROBE_SECONDS
-    ) -> None:
+    def __init__(self, give_up_after: float) -> None:
         self.left = MAX_RETRIES
         self.has_succeeded = False
         self.tries = 0  # bursts of failures while nothing has ever succeeded
         self.paused_until = 0.0
         self._give_up_after = give_up_after
-        self._probe_seconds = probe_seconds
         self._failures = 0  # in a row
         self._failing_since: float | None = None
         self._open_since: float | None = None  # the circuit
@@ -79,7 +74,7 @@ class RetryBudget:
     def probe_seconds(self) -> float:
         """The pause before the next probe."""
         late = max(0, self._failures - MAX_FAILURES)
-        return self._probe_seconds[min(late, len(self._probe_seconds) - 1)]
+        return PROBE_SECONDS[min(late, len(PROBE_SECONDS) - 1)]
 
     def pause_until(self, then: float) -> None:
         """Send nothing before `then`."""

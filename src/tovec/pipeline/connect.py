@@ -10,8 +10,9 @@ from tovec.endpoint import address as endpoints
 from tovec.endpoint import credentials, models, providers
 from tovec.endpoint.admission import MAX_WAIT_SECONDS, Admission, ProcessAdmission
 from tovec.endpoint.client import Client
+from tovec.endpoint.concurrency import DEFAULT_CONCURRENCY
 from tovec.endpoint.dialect import Known
-from tovec.endpoint.governor import DEFAULT_CONCURRENCY, Governor
+from tovec.endpoint.governor import Governor
 from tovec.endpoint.transport import Transport
 from tovec.errors import UsageError
 from tovec.events import Observer, ignore
