@@ -118,3 +118,21 @@ def test_ctrl_c_while_tovec_starts_ends_it_without_a_traceback() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+COLLECTING = """
+import gc, sys
+from unittest import mock
+from tovec.__main__ import main
+sys.argv = ["tovec", "embed"]
+def run(**_):
+    print(gc.isenabled(), gc.get_freeze_count() > 0)
+with mock.patch("tovec.cli.commands.build", lambda: run):
+    main()
+"""
+
+
+def test_garbage_is_collected_as_soon_as_a_command_runs():
+    """It is not while modules are imported, which costs 10 ms and finds nothing."""
+    done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True True\n", "")

@@ -6,7 +6,7 @@ import os
 import pytest
 from tests.servers.loopback import Loopback
 
-from tovec.cli import models_command as listing
+from tovec.cli import listing_view as listing
 from tovec.cli.app import run
 from tovec.cli.reporting import Reporter
 

@@ -36,7 +36,9 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
     try:
         from tovec.cli.commands import build
 
-        code = build()(args=list(arguments), obj=reporter, prog_name="tovec", standalone_mode=False)
+        app = build()
+        startup.collect_garbage()
+        code = app(args=list(arguments), obj=reporter, prog_name="tovec", standalone_mode=False)
         _flush_stdout()
         return code if isinstance(code, int) else 0
     except TovecError as error:

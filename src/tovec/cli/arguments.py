@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -50,6 +49,8 @@ def extra_fields(pairs: Sequence[str] | None) -> dict[str, object]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--extra takes KEY=VALUE, not {pair!r}")
+        import json
+
         try:
             fields[key] = json.loads(value)
         except (ValueError, RecursionError):

@@ -27,7 +27,6 @@ from tovec.cli.options import (
 from tovec.cli.progress import Watch, clock, display
 from tovec.cli.reporting import Reporter
 from tovec.cli.signatures import argument
-from tovec.cli.status_view import show_facts, status_words
 from tovec.errors import UsageError
 from tovec.startup import load_numpy
 from tovec.wording import count_phrase
@@ -70,6 +69,7 @@ def batch(
     from tovec.batch import dry_run
     from tovec.batch.run import run
     from tovec.batch.specification import Batch
+    from tovec.cli.status_view import show_facts, status_words
 
     work = Batch(
         settings=load_settings(common, endpoint),

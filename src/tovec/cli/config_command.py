@@ -5,7 +5,6 @@ import sys
 from typing import Annotated, Literal
 
 from tovec.cli.arguments import load_settings
-from tovec.cli.models_command import show
 from tovec.cli.options import Common, EndpointOptions, ListingOptions
 from tovec.cli.reporting import Reporter
 from tovec.cli.signatures import argument
@@ -28,10 +27,11 @@ def config(
     tovec config check -p openai
     """
     from tovec import configuration as job
+    from tovec.cli.listing_view import show_rows
 
     settings = load_settings(common, endpoint)
     if action is None:
-        show(job.effective(settings, os.environ), listing.format)
+        show_rows(job.effective(settings, os.environ), listing.format)
         return
     for step in job.check(settings, os.environ, reporter.event, reporter.hide):
         line = f"{step.step:<12} {step.result:<8} {safe(step.detail, 300)}"

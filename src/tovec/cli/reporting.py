@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 
 from tovec.cli.terminal import encodable, is_terminal, safe
@@ -100,6 +98,8 @@ class Reporter:
 
     def bug(self, error: BaseException) -> None:
         """Report that tovec itself failed: the traceback has no local variables in it."""
+        import traceback
+
         where = "".join(traceback.format_exception(error))
         if self.json:
             self.say("error", "this is a bug in tovec", code=70, name="bug", traceback=where)
@@ -125,4 +125,6 @@ class Reporter:
 
 
 def _json_line(fields: Mapping[str, object]) -> str:
+    import json
+
     return json.dumps(fields, ensure_ascii=True)

@@ -98,10 +98,11 @@ class Field(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A group of options: its class, and the options in it."""
+    """A group of options: its class, the options in it, and what Typer reads of them."""
 
     make: Callable[..., object]
     fields: tuple[Field, ...]
+    parameters: tuple[inspect.Parameter, ...]  # made once, for all commands
 
 
 GROUPS: dict[object, Group] = {}
@@ -113,9 +114,8 @@ def group(panel: str) -> Callable[[type[T]], type[T]]:
     def register(kind: type[T]) -> type[T]:
         defaults: Mapping[str, object] = kind._field_defaults  # type: ignore[attr-defined]
         hints = get_type_hints(kind, include_extras=True)
-        GROUPS[kind] = Group(
-            kind, tuple(_field(name, hint, defaults[name], panel) for name, hint in hints.items())
-        )
+        fields = [_field(name, hint, defaults[name], panel) for name, hint in hints.items()]
+        GROUPS[kind] = Group(kind, tuple(fields), tuple(field.parameter() for field in fields))
         return kind
 
     return register
@@ -129,15 +129,15 @@ def flatten(command: Command, common: type[T], set_up: Callable[[Reporter, T], N
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters
-    kinds = {name: hint for name, hint in hints.items() if isinstance(hint, type)}
-    groups = {name: GROUPS[kind] for name, kind in kinds.items() if kind in GROUPS}
+    groups = {name: GROUPS[hint] for name, hint in hints.items() if _is_group(hint)}
     own = [
         _field(name, hints[name], parameter.default, "")
         for name, parameter in parameters.items()
         if name not in groups and name != "reporter"
     ]
     shared = GROUPS[common]
-    fields = [*own, *(field for one in groups.values() if one != shared for field in one.fields)]
+    spread = [one for one in groups.values() if one is not shared]
+    fields = [*own, *(field for one in spread for field in one.fields)]
 
     def call(ctx: typer.Context, **values: object) -> None:
         for field in shared.fields:
@@ -156,7 +156,8 @@ def flatten(command: Command, common: type[T], set_up: Callable[[Reporter, T], N
         command(**arguments)
 
     flat = [_parameter("ctx", typer.Context, inspect.Parameter.empty)]
-    flat += [field.parameter() for field in (*fields, *shared.fields)]
+    flat += [field.parameter() for field in own]
+    flat += [parameter for one in (*spread, shared) for parameter in one.parameters]
     call.__name__, call.__doc__ = command.__name__, command.__doc__
     call.__annotations__ = {one.name: one.annotation for one in flat}
     call.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
@@ -171,6 +172,10 @@ def wrap(command: Command, around: Callable[[Callable[[], None]], None]) -> Comm
         around(functools.partial(command, **values))
 
     return call
+
+
+def _is_group(hint: object) -> bool:
+    return isinstance(hint, type) and hint in GROUPS
 
 
 def _field(name: str, hint: object, default: object, panel: str) -> Field:

@@ -11,15 +11,13 @@ from tovec.cli.hints import warn_of_file_names
 from tovec.cli.options import Common, EndpointOptions, InputOptions, TextInputs
 from tovec.cli.progress import Watch, stream_display
 from tovec.cli.reporting import Reporter
-from tovec.cli.similarity_arguments import Given, mode_of, task_of
 from tovec.cli.similarity_options import ComparisonOptions, ResultOptions, SearchOptions
-from tovec.cli.similarity_view import results_for, show_matrix
 from tovec.errors import UsageError
-from tovec.search.task import MODES, Findings, Outcome, Similarity
 from tovec.startup import load_numpy
 
 if TYPE_CHECKING:
     from tovec.cli.plots import Drawing
+    from tovec.search.task import Outcome, Similarity
 
 
 def similarity(
@@ -38,6 +36,10 @@ def similarity(
 
     tovec similarity "how do I pay" --in faq.parquet -k 3
     """
+    from tovec.cli.similarity_arguments import Given, mode_of, task_of
+    from tovec.cli.similarity_view import results_for, show_matrix
+    from tovec.search.task import MODES, Findings
+
     options = Given(common, given, search, comparison, display, endpoint, input_options)
     mode = mode_of(options)
     if not MODES[mode].parallel:
