@@ -303,7 +303,7 @@ time.sleep(600)
     sent(SharedAdmission(path), time.monotonic())
 
 
-@pytest.mark.parametrize("size", [0, 7, 100, 100_000])
+@pytest.mark.parametrize("size", [0, 7, 800, 100_000])
 def test_a_file_that_is_no_state_counts_as_empty(tmp_path: Path, size: int) -> None:
     """#278: nothing in it can stop a run."""
     path = tmp_path / "limits"

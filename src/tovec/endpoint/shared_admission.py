@@ -12,12 +12,9 @@ The state is a list of numbers in a `SharedFile`; clocks that count from the mac
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 
 from tovec.endpoint import shared_file
@@ -33,18 +30,20 @@ from tovec.endpoint.admission import (
 from tovec.endpoint.concurrency import START_CONCURRENCY
 from tovec.endpoint.credentials import Secret
 from tovec.endpoint.rate_headers import Rates
+from tovec.endpoint.runtime_directory import private_path
 from tovec.endpoint.shared_file import SharedFile
 
 VERSION = 1  # of the layout below; it is part of the file's name
 POLL_SECONDS = 0.02  # while the first answers are awaited
 SWEEP_SECONDS = 0.5  # from one look for dead processes to the next
 LATE_SECONDS = 2.0  # after which one that does not ask again, such as a stopped process, is passed
-SALT_BYTES = 32
+MARK = 1979.0316  # a file that does not begin with it was not written by us
 
-# The numbers: whether there was an answer, the last turn given, what was learned, and then each
-# member's requests and tokens under way, its turn (0: it does not wait), the tokens of the request
-# that waits, and until when the turn counts without being asked for again.
-_HAS_ANSWER, _LAST_TURN, _LIMITS = 0, 1, 2
+# The numbers: a mark; whether there was an answer; the last turn given; the member, from 1, that
+# wrote last, and need not read what it wrote; what was learned; and for each member its requests
+# and tokens under way, its turn (0: it does not wait), the tokens of the request that waits, and
+# until when the turn counts without being asked for again.
+_MARK, _HAS_ANSWER, _LAST_TURN, _LAST_WRITER, _LIMITS = 0, 1, 2, 3, 4
 _MEMBERS = _LIMITS + len(LearnedLimits().export())
 _REQUESTS, _TOKENS, _TURN, _WANTED, _EXPIRES, _FIELDS = 0, 1, 2, 3, 4, 5
 
@@ -203,19 +202,12 @@ class SharedAdmission:
             return
         self._has_joined = True
         with contextlib.suppress(OSError):
-            file, member, is_first = shared_file.join(self._path)
-            try:
-                numbers = file.lock()
-            except OSError:
-                shared_file.leave(file, member)
-                raise
-            self._file, self._member = file, member
-            self._numbers = _fresh_numbers() if is_first else numbers
-            self._numbers = _with_member(self._numbers, member)
+            self._file, self._member, numbers = shared_file.join(self._path)
+            self._numbers = _with_member(numbers, self._member)
             self._process.limits.restore(self._learned())
-            self._remove(member)  # of a dead process that was this member before
+            self._remove(self._member)  # of a dead process that was this member before
             self._store_learned()
-            file.unlock(self._numbers)
+            self._file.unlock(self._numbers)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -228,7 +220,8 @@ class SharedAdmission:
                 file = None
                 self._go_on_alone()
             else:
-                self._process.limits.restore(self._learned())
+                if self._numbers[_LAST_WRITER] != self._member + 1:
+                    self._process.limits.restore(self._learned())
         try:
             yield
         finally:
@@ -254,6 +247,7 @@ class SharedAdmission:
 
     def _store_learned(self) -> None:
         self._numbers[_LIMITS:_MEMBERS] = array("d", self._process.limits.export())
+        self._numbers[_LAST_WRITER] = self._member + 1
 
     def _end(self, ticket: Ticket) -> None:
         self._add_under_way(-1, -ticket.tokens)
@@ -295,67 +289,23 @@ def make_admission(
     `max_pause` is the longest wait that this process obeys.
     """
     try:
-        directory = _directory(environ)
-        name = _digest(_salt(directory), endpoint.url, endpoint.model, key.reveal())
+        path = private_path(f"limits-{VERSION}", environ, endpoint.url, endpoint.model, key)
     except OSError:
         return ProcessAdmission(rpm, tpm)
-    return SharedAdmission(directory / f"limits-{VERSION}-{name}", rpm, tpm, max_pause)
-
-
-def _directory(environ: Mapping[str, str]) -> Path:
-    """Return a directory of this user's alone, made if need be. Raises OSError if there is none."""
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    if Path(runtime).is_absolute() and _is_private(Path(runtime)):
-        directory = Path(runtime, "tovec")
-    else:
-        directory = Path("/tmp", f"tovec-{os.geteuid()}")  # noqa: S108 - checked below
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(0o700)
-    if not _is_private(directory):
-        raise PermissionError("the directory is not this user's alone")
-    return directory
-
-
-def _is_private(directory: Path) -> bool:
-    try:
-        found = directory.lstat()
-    except OSError:
-        return False
-    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    return is_ours and not found.st_mode & 0o077
-
-
-def _salt(directory: Path) -> bytes:
-    """Return random bytes that are made once, so that a file's name says nothing of a key."""
-    path = directory / "salt"
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
-    fresh = directory / f"salt.{os.getpid()}"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, os.urandom(SALT_BYTES))
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)  # whole or not at all
-    finally:
-        os.close(descriptor)
-        fresh.unlink()
-    return path.read_bytes()
-
-
-def _digest(salt: bytes, *parts: str) -> str:
-    text = "\0".join(parts).encode(errors="surrogatepass")
-    return blake2b(text, key=salt[:64], digest_size=16).hexdigest()
+    return SharedAdmission(path, rpm, tpm, max_pause)
 
 
 def _fresh_numbers() -> array[float]:
     numbers = array("d", bytes(8 * (_MEMBERS + _FIELDS)))
+    numbers[_MARK] = MARK
     numbers[_LIMITS:_MEMBERS] = array("d", LearnedLimits().export())
     return numbers
 
 
 def _with_member(numbers: array[float], member: int) -> array[float]:
     """Return numbers that were read, with room for a member; fresh ones if they make no sense."""
-    if len(numbers) < _MEMBERS or (len(numbers) - _MEMBERS) % _FIELDS:
+    is_whole = len(numbers) >= _MEMBERS and (len(numbers) - _MEMBERS) % _FIELDS == 0
+    if not is_whole or numbers[_MARK] != MARK:
         numbers = _fresh_numbers()
     missing = _MEMBERS + _FIELDS * (member + 1) - len(numbers)
     if missing > 0:

@@ -132,10 +132,10 @@ class SharedFile:
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN, count, byte)
 
 
-def join(path: Path) -> tuple[SharedFile, int, bool]:
-    """Return the file at a path, a new member of it, and whether it is the only one.
+def join(path: Path) -> tuple[SharedFile, int, array[float]]:
+    """Return the file at a path, locked, a new member of it, and its numbers.
 
-    Raises OSError where the file cannot be used.
+    There are no numbers where no other member lives. Raises OSError where the file cannot be used.
     """
     with _open.lock:
         while True:
@@ -143,7 +143,7 @@ def join(path: Path) -> tuple[SharedFile, int, bool]:
             if file is None:
                 file = _open.files[path] = SharedFile(path)
             try:
-                file.lock()
+                numbers = file.lock()
             except OSError:
                 if not file._members:
                     file._close()
@@ -151,11 +151,13 @@ def join(path: Path) -> tuple[SharedFile, int, bool]:
             try:
                 if file._is_current():
                     is_alone = file._is_without_members()
-                    return file, file._add_member(), is_alone
-            finally:
+                    return file, file._add_member(), array("d") if is_alone else numbers
+                if file._members:
+                    raise FileNotFoundError("the shared file was removed")
+            except OSError:
                 file.unlock()
-            if file._members:
-                raise FileNotFoundError("the shared file was removed")
+                raise
+            file.unlock()
             file._close()
 
 
