@@ -21,6 +21,7 @@ SHOWN = (
     "dimensions",
     "encoding_format",
     "user",
+    "prompt",
     "extra",
     "timeout",
     "max_retries",

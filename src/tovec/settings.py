@@ -70,6 +70,7 @@ class Settings(NamedTuple):
     dimensions: int | None = None
     encoding_format: str | None = None
     user: str | None = None
+    prompt: str | None = None
     extra: Table = _NOTHING
     timeout: float | None = None
     max_retries: int | None = None
@@ -189,7 +190,7 @@ def _refuse_shared(path: Path, status: os.stat_result) -> None:
         )
 
 
-_STRINGS = ("provider", "model", "base_url", "url", "encoding_format", "user")
+_STRINGS = ("provider", "model", "base_url", "url", "encoding_format", "user", "prompt")
 _FIELDS = tuple(name for name in Settings._fields if name != "origins")
 
 

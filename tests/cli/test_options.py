@@ -92,7 +92,10 @@ INERT: dict[tuple[str, str], str] = {
     ("similarity", "--force"): "replaces a picture; tests/cli/test_plots.py",
     **{
         ("serve", option): "starts a server; tests/cli/test_serve.py"
-        for option in ("--host", "--port", "--api-key-env", "--cors")
+        for option in (
+            *("--host", "--port", "--api-key-env", "--cors"),
+            *("--provider", "--model", "--prompt", "--alias"),
+        )
     },
     **{
         (command, option): COMMON
@@ -116,6 +119,7 @@ ENDPOINT = {
     "--dimensions": ("-d", "4"),
     "--encoding-format": ("--encoding-format", "float"),
     "--user": ("--user", "somebody"),
+    "--prompt": ("--prompt", "query: "),
     "--extra": ("--extra", "a=b"),
 }
 TIMING = {

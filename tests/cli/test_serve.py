@@ -1,6 +1,7 @@
 """`tovec serve` as a real process: the embedded model for any client of the API."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from tests.cli.inside import run
+from tests.local.folders import minilm, needs_minilm
 
 
 @contextlib.contextmanager
@@ -112,3 +115,47 @@ def test_a_port_that_is_taken_is_an_error_in_three_lines(tovec):
     assert done.returncode == 2
     assert port.encode() in done.stderr
     assert len(done.stderr.splitlines()) <= 3
+
+
+@needs_minilm
+def test_a_clients_own_model_name_reaches_a_local_model(tmp_path):
+    """Clients that know OpenAI's names alone send them, some as token ids of cl100k_base."""
+    folder = minilm(tmp_path / "m")
+    options = ["-p", "onnx", "-m", str(folder), "--alias", "text-embedding-3-small"]
+    with serving(*options) as (_, url), openai.OpenAI(base_url=url, api_key="none") as client:
+        create = functools.partial(client.embeddings.create, model="text-embedding-3-small")
+        text, several = create(input="a cat"), create(input=["x " * 100, "a cat"])
+        ids = create(input=[[64, 8415]])  # "a cat"
+        own, alias = [one.id for one in client.models.list().data][::2]
+        with pytest.raises(openai.BadRequestError, match="another tokenizer"):
+            client.embeddings.create(model=own, input=[[64, 8415]])
+        with pytest.raises(openai.NotFoundError, match="does not exist"):
+            client.embeddings.create(model="text-embedding-3-large", input="a cat")
+    assert (text.model, alias) == ("text-embedding-3-small", "text-embedding-3-small")
+    vectors = [text.data[0].embedding, several.data[1].embedding, ids.data[0].embedding]
+    assert len(vectors[0]) == 384
+    assert vectors[0] == vectors[1] == vectors[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-p", "onnx"], "-p onnx needs the model's folder"),
+        (["-p", "onnx", "-m", "nowhere"], "there is no model folder nowhere"),
+        (["-m", "folder"], "-m does not act on the embedded model"),
+        (["--prompt", "query"], "--prompt does not act on the embedded model"),
+        (["--alias", ""], "--alias takes the name of a model"),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_anything_listens(options, said):
+    done = run("serve", "--port", "0", *options)
+    assert (done.code, done.out) == (2, b"")
+    assert said in done.err.decode()
+
+
+def test_any_name_reaches_the_embedded_model():
+    """`--alias '*'`; the answer bears the name that was asked for."""
+    with serving("--alias", "*") as (_, url), openai.OpenAI(base_url=url, api_key="x") as client:
+        answer = client.embeddings.create(model="whatever-1", input="hi")
+        assert answer.model == "whatever-1"
+        assert [one.id for one in client.models.list().data] == ["static-minilm-256"]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tovec.local import responder
+from tovec.local import request_body, responder
+from tovec.local.embedded import LONGEST_TOKEN
 from tovec.local.model import DIMENSIONS, MODEL_ID, StaticModel, normalise_text
 from tovec.text import tokens
 
@@ -164,7 +165,7 @@ def test_every_answer_has_its_own_request_id():
 
 # Limits, at and over the edge ---------------------------------------------------------------------
 
-LONG = [15339] * responder.MAX_ITEM_TOKENS
+LONG = [15339] * request_body.MAX_ITEM_TOKENS
 
 
 def test_2048_inputs_are_answered_and_one_more_is_refused():
@@ -192,7 +193,7 @@ def test_a_text_that_must_be_too_long_is_refused_without_counting_it(monkeypatch
 
 
 def test_no_token_is_longer_than_the_shortcut_believes():
-    assert max(map(len, tokens._ranks())) == responder._LONGEST_TOKEN
+    assert max(map(len, tokens._ranks())) == LONGEST_TOKEN
 
 
 def test_300000_tokens_are_answered_and_one_more_is_refused():
@@ -371,7 +372,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
-fields = st.sampled_from(sorted(responder._FIELDS))
+fields = st.sampled_from(sorted(request_body.FIELDS))
 
 
 @settings(deadline=None)

@@ -21,9 +21,9 @@ import pytest
 
 from tovec.endpoint.transport import Call
 from tovec.errors import UsageError
-from tovec.local import responder, server
+from tovec.local import request_body, responder, server
 from tovec.local.in_process import LocalTransport
-from tovec.local.model import MODEL_ID
+from tovec.local.model import DIMENSIONS, MODEL_ID
 from tovec.text import tokens
 
 SECRET = "sk-of-this-test"
@@ -357,16 +357,16 @@ def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch, missing):
 def test_the_description_says_the_limits_that_the_endpoint_keeps():
     schemas = server.described()["components"]["schemas"]
     fields = schemas["EmbeddingsRequest"]["properties"]
-    assert set(fields) == responder._FIELDS
+    assert set(fields) == request_body.FIELDS
     assert fields["model"]["enum"] == [MODEL_ID]
-    assert fields["dimensions"]["maximum"] == responder.DIMENSIONS
+    assert fields["dimensions"]["maximum"] == DIMENSIONS
     text, texts, ids, arrays = fields["input"]["oneOf"]
     assert text["minLength"] == texts["items"]["minLength"] == 1
-    assert texts["maxItems"] == arrays["maxItems"] == responder.MAX_ITEMS
-    assert ids["maxItems"] == arrays["items"]["maxItems"] == responder.MAX_ITEM_TOKENS
+    assert texts["maxItems"] == arrays["maxItems"] == request_body.MAX_ITEMS
+    assert ids["maxItems"] == arrays["items"]["maxItems"] == request_body.MAX_ITEM_TOKENS
     assert schemas["Token"]["maximum"] == tokens.VOCABULARY_SIZE - 1
-    assert str(responder.MAX_TOKENS) in fields["input"]["description"]
-    assert str(responder.MAX_ITEM_TOKENS) in fields["input"]["description"]
+    assert str(request_body.MAX_TOKENS) in fields["input"]["description"]
+    assert str(request_body.MAX_ITEM_TOKENS) in fields["input"]["description"]
     paths = set(server.described()["paths"])
     assert paths == {*responder._SHAPES, responder.MODELS, responder.MODELS + "/{id}"}
 

@@ -38,11 +38,17 @@ class EndpointOptions(NamedTuple):
 
     provider: Annotated[
         str | None,
-        option("-p, --provider NAME", "Who is asked: openai, aimlapi, aivene, nugen, local, ..."),
+        option(
+            "-p, --provider NAME",
+            "Who is asked: openai, aimlapi, aivene, nugen, local, onnx, model2vec, ...",
+        ),
     ] = None
     model: Annotated[
         str | None,
-        option("-m, --model ID", "The model; each provider has a default where one is sensible."),
+        option(
+            "-m, --model ID",
+            "The model, or its folder (onnx, model2vec); most providers have a default.",
+        ),
     ] = None
     base_url: Annotated[
         str | None, option("--base-url URL", "An OpenAI-compatible server; /embeddings is added.")
@@ -60,6 +66,14 @@ class EndpointOptions(NamedTuple):
     user: Annotated[
         str | None,
         option("--user ID", "An identifier of the end user, passed on to the endpoint."),
+    ] = None
+    prompt: Annotated[
+        str | None,
+        option(
+            "--prompt NAME|TEXT",
+            "What a local model reads before each text: query, passage or another prompt that its "
+            "folder names, a text, or none.",
+        ),
     ] = None
     extra: Annotated[
         list[str] | None,
@@ -313,8 +327,27 @@ class ListingOptions(NamedTuple):
 
 @group("Server")
 class ServerOptions(NamedTuple):
-    """Where `tovec serve` listens, and to whom."""
+    """Which model `tovec serve` serves, under which names, where it listens, and to whom."""
 
+    provider: Annotated[
+        Literal["local", "onnx", "model2vec"],
+        option("-p, --provider", "Whose model: the embedded one (local), or a folder's."),
+    ] = "local"
+    model: Annotated[
+        str | None, option("-m, --model DIR", "The model's folder, with -p onnx or model2vec.")
+    ] = None
+    prompt: Annotated[
+        str | None,
+        option("--prompt NAME|TEXT", "What is read before each text of requests that name none."),
+    ] = None
+    alias: Annotated[
+        list[str] | None,
+        option(
+            "--alias NAME",
+            "Answer to this model's name too (* is any), for clients that insist on one; may be "
+            "repeated.",
+        ),
+    ] = None
     host: Annotated[str, option("--host ADDRESS", "Where to listen.", show_default=True)] = (
         "127.0.0.1"
     )

@@ -3,11 +3,16 @@
 import os
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from tovec.cli.options import Common, ServerOptions
 from tovec.cli.reporting import Reporter
 from tovec.errors import UsageError
+from tovec.settings import text_problem
 from tovec.startup import load_numpy
+
+if TYPE_CHECKING:
+    from tovec.local.request_body import ServedModel
 
 
 def serve(
@@ -15,9 +20,11 @@ def serve(
     common: Common,  # noqa: ARG001 - set up by `flatten`
     options: ServerOptions,
 ) -> None:
-    """Serve the embedded model behind the API of the others, for tests and development.
+    """Serve a local model behind the API of the others, for tests and development.
 
     tovec serve &
+
+    tovec serve -p onnx -m DIR --alias text-embedding-3-small
 
     curl -s 127.0.0.1:8080/v1/models
 
@@ -34,6 +41,10 @@ def serve(
     load_numpy()
     from tovec.local import server
 
+    served = _open(options)
+    if served.model.note:
+        reporter.say("warning", served.model.note)
+
     if options.host not in ("127.0.0.1", "localhost", "::1") and options.api_key_env is None:
         reporter.say("warning", "anyone who can reach this machine can use this server")
 
@@ -46,7 +57,28 @@ def serve(
         options.port,
         options.api_key_env,
         cors=options.cors or (),
+        served=served,
         environ=os.environ,
         listening=listening,
         log=lambda served: reporter.say("info", str(served)),
     )
+
+
+def _open(options: ServerOptions) -> "ServedModel":
+    """Return the model to be served. Raises UsageError for what cannot be meant."""
+    from tovec.local.open_model import EMBEDDED, open_model
+    from tovec.local.request_body import ServedModel
+
+    for alias in options.alias or ():
+        if not alias or text_problem(alias):
+            raise UsageError("--alias takes the name of a model")
+    if options.provider == EMBEDDED:
+        for name, value in (("-m", options.model), ("--prompt", options.prompt)):
+            if value is not None:
+                raise UsageError(
+                    f"{name} does not act on the embedded model",
+                    hint="-p onnx or -p model2vec serves the model of a folder: -m DIR",
+                )
+    model = open_model(options.provider, options.model)
+    model.max_text_tokens(options.prompt)  # an unknown prompt is an error now, not per request
+    return ServedModel(model, tuple(options.alias or ()), options.prompt)

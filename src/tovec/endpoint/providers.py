@@ -18,6 +18,7 @@ from tovec.settings import Range, text_problem
 
 TABLE = Path(__file__).parent / "providers.toml"
 _OFFLINE = "-p local works offline without a key"
+FOLDER_PROVIDERS = ("onnx", "model2vec")  # whose model, named by -m, is a folder
 WAYS_OUT = f"{_OFFLINE}; -p NAME or OPENAI_API_KEY chooses an endpoint"
 
 

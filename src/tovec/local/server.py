@@ -1,4 +1,4 @@
-"""`tovec serve`: the embedded model's endpoint behind HTTP, for tests and development.
+"""`tovec serve`: a local model's endpoint behind HTTP, for tests and development.
 
 Starlette and uvicorn (extra `serve`) are imported here and nowhere else, and only when called.
 What is answered is decided in `endpoint`; here are only the cap on bodies, the threads that keep
@@ -23,6 +23,7 @@ from tovec import __version__
 from tovec.endpoint.transport import Reply
 from tovec.errors import UsageError
 from tovec.local import responder
+from tovec.local.request_body import MAX_BODY, Refused, ServedModel
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -58,6 +59,7 @@ def run(
     key_env: str | None = None,
     *,
     cors: Sequence[str] = (),
+    served: ServedModel | None = None,
     environ: Mapping[str, str],
     listening: Callable[[str], None],
     log: Log | None = None,
@@ -65,12 +67,15 @@ def run(
     """Serve until SIGTERM or SIGINT; answers under way are finished, then the signal takes effect.
 
     `port` 0 takes any free one. `listening` is told the base URL once requests are accepted, `log`
-    each request. With `key_env`, requests must bring the key that this variable holds. Pages of the
-    origins in `cors` may use the server from a browser ("*": of any).
+    each request. Without `served` the embedded model answers. With `key_env`, requests must bring
+    the key that this variable holds. Pages of the origins in `cors` may use the server from a
+    browser ("*": of any).
     Raises UsageError when the extra is missing, the variable is empty or the address is not free.
     """
     key = _key(key_env, environ)
-    app = create_app(key, log, cors)
+    app = create_app(key, log, cors, served)
+    if served is not None:
+        served.model.load()  # what is wrong with its files is said before anything listens
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -94,7 +99,10 @@ def run(
 
 
 def create_app(
-    key: str | None = None, log: Log | None = None, cors: Sequence[str] = ()
+    key: str | None = None,
+    log: Log | None = None,
+    cors: Sequence[str] = (),
+    served: ServedModel | None = None,
 ) -> Starlette:
     """Return the ASGI application: the endpoint, and its description at `/openapi.json`."""
     try:
@@ -116,7 +124,7 @@ def create_app(
 
     async def embed(request: Request) -> Response:
         started = time.perf_counter()
-        reply, fault = await _answered(request, key)
+        reply, fault = await _answered(request, key, served)
         if log is not None:
             seconds = time.perf_counter() - started
             path = request.scope["path"][:200]
@@ -135,7 +143,7 @@ def create_app(
 
     @asynccontextmanager
     async def loaded(_app: Starlette) -> AsyncIterator[None]:
-        responder.warm()
+        (served or responder.embedded()).model.load()
         yield
 
     routes = [Route("/openapi.json", describe), Route("/{path:path}", Every())]
@@ -156,7 +164,9 @@ def described() -> dict[str, Any]:
     return description
 
 
-async def _answered(request: Request, key: str | None) -> tuple[Reply, str]:
+async def _answered(
+    request: Request, key: str | None, served: ServedModel | None
+) -> tuple[Reply, str]:
     """Give the answer, and the name of the exception where it is a 500."""
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import ClientDisconnect
@@ -165,16 +175,18 @@ async def _answered(request: Request, key: str | None) -> tuple[Reply, str]:
     headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in request.scope["headers"]}
     try:
         body = await _body(request)
-        call = partial(responder.answer, request.method, path, headers, body, key=key)
+        call = partial(
+            responder.answer, request.method, path, headers, body, key=key, served=served
+        )
         return await run_in_threadpool(call), ""
-    except responder.Refused as refused:
+    except Refused as refused:
         return responder.refusal(path, refused), ""
     except ClientDisconnect:
-        gone = responder.Refused(400, "The body was cut short.")
+        gone = Refused(400, "The body was cut short.")
         return responder.refusal(path, gone), "ClientDisconnect"
     except Exception as error:  # noqa: BLE001 - its words may hold the request's text: never shown
         message = "The server had an error while it answered this request."
-        broken = responder.Refused(500, message, kind="internal_server_error")
+        broken = Refused(500, message, kind="internal_server_error")
         return responder.refusal(path, broken), type(error).__name__
 
 
@@ -184,7 +196,7 @@ async def _body(request: Request) -> bytes:
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > responder.MAX_BODY:
+        if size > MAX_BODY:
             raise responder.too_large()
         parts.append(part)
     return b"".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tovec import __version__
 from tovec.endpoint import address as endpoints
@@ -15,12 +15,13 @@ from tovec.endpoint.dialect import Known
 from tovec.endpoint.governor import Governor
 from tovec.endpoint.transport import Transport
 from tovec.errors import UsageError
-from tovec.events import Observer, ignore
+from tovec.events import Note, Observer, ignore
 from tovec.formats.protocols import VectorMeta
 from tovec.pipeline.dispatch import Dispatcher
 from tovec.settings import Settings
 
 if TYPE_CHECKING:
+    from tovec.local.local_model import LocalModel
     from tovec.pipeline.background import BackgroundLoop
 
 T = TypeVar("T")
@@ -44,12 +45,14 @@ class Connection:
         *,
         has_key: bool,
         observer: Observer = ignore,
+        folder: LocalFolder | None = None,
     ) -> None:
         self.client, self.model = client, model
         self.provider = client.endpoint.provider
         self.concurrency, self.has_key = concurrency, has_key
         self.dispatcher = Dispatcher(client, observer)
         self._background: BackgroundLoop | None = None
+        self._folder = folder
 
     @property
     def background(self) -> BackgroundLoop:
@@ -78,6 +81,8 @@ class Connection:
     @property
     def count_text(self) -> Callable[[str], int] | None:
         """Return what counts a text's tokens exactly; None where the tokenizer is not known."""
+        if self._folder is not None:
+            return self._folder.count
         if self.model.tokenizer != CL100K:
             return None
         from tovec.text import tokens
@@ -87,6 +92,8 @@ class Connection:
     @property
     def count_texts(self) -> Callable[[list[str]], list[int]] | None:
         """Return what counts many texts' tokens exactly; None where the tokenizer is not known."""
+        if self._folder is not None:
+            return self._folder.count_many
         if self.model.tokenizer != CL100K:
             return None
         from tovec.text import tokens
@@ -134,6 +141,9 @@ def connect(
     if settings.model == "local" and settings.provider is None and address is None:
         raise UsageError("local is a provider, not a model", hint="-p local is the model inside")
     provider = providers.choose(settings.provider, address, environ, table)
+    folder = _open_folder(provider, settings, observer)
+    if folder is not None:
+        settings = folder.settings
     endpoint = endpoints.resolve(provider, settings)
     source = credentials.key_source(provider, endpoint.url, environ)
     endpoint = endpoint._replace(key_advice=source.advice)
@@ -141,7 +151,7 @@ def connect(
     if key is not None:
         hide(key.blot)
     endpoints.refuse_plain_http(endpoint.url, has_key=key is not None)
-    model = models.find(endpoint.model, provider.name)
+    model = models.find(endpoint.model, provider.name) if folder is None else folder.facts
     known = [n for n in (provider.limits.item_tokens, model.item_tokens) if n is not None]
     if known:
         limits = provider.limits._replace(item_tokens=min(known))
@@ -149,7 +159,7 @@ def connect(
     concurrency = settings.concurrency or DEFAULT_CONCURRENCY
     client = Client(
         endpoint,
-        around(_transport(endpoint, concurrency)),
+        around(_transport(endpoint, concurrency, folder)),
         Governor(
             concurrency=concurrency,
             rpm=settings.rpm,
@@ -167,7 +177,61 @@ def connect(
             may_be_cut=bool(model.matryoshka),
         ),
     )
-    return Connection(client, model, concurrency, has_key=key is not None, observer=observer)
+    return Connection(
+        client, model, concurrency, has_key=key is not None, observer=observer, folder=folder
+    )
+
+
+class LocalFolder(NamedTuple):
+    """A model that -m names by its folder, and the settings with which it is asked."""
+
+    model: LocalModel
+    settings: Settings
+    facts: models.Model
+
+    def count(self, text: str) -> int:
+        """Return the tokens of a text."""
+        return self.count_many([text])[0]
+
+    def count_many(self, texts: list[str]) -> list[int]:
+        """Return the tokens of each text."""
+        return self.model.count(texts, self.settings.prompt)
+
+
+def _open_folder(
+    provider: providers.Provider, settings: Settings, observer: Observer
+) -> LocalFolder | None:
+    """Return the model whose folder is named, if the provider takes one.
+
+    The request names it by an id that holds its digest, and by the prompt, so that vectors of two
+    versions or two prompts never mix. Raises UsageError for a prompt that nothing would read.
+    """
+    if provider.name not in providers.FOLDER_PROVIDERS:
+        if settings.prompt is not None:
+            raise UsageError(
+                f"--prompt is for -p {' and -p '.join(providers.FOLDER_PROVIDERS)}, "
+                f"not for {provider.name}",
+                hint="--template 'query: {text}' puts words before each text; "
+                "--extra input_type=query sends a field",
+            )
+        return None
+    from tovec.local.open_model import open_model
+
+    model = open_model(provider.name, settings.model or provider.default_model)
+    if note := model.note:
+        observer(Note(note))
+    prompt = {} if settings.prompt is None else {"prompt": settings.prompt}
+    settings = settings._replace(model=model.id, extra={**settings.extra, **prompt})
+    facts = models.Model(
+        model.id,
+        (provider.name,),
+        dimensions=model.dimensions,
+        item_tokens=model.max_text_tokens(settings.prompt),
+        price=0.0,
+        matryoshka=True,
+        source="the model's folder",
+    )
+    return LocalFolder(model, settings, facts)
 
 
 def complete(work: Coroutine[Any, Any, T]) -> T:
@@ -200,11 +264,14 @@ def _admission(
     )
 
 
-def _transport(endpoint: endpoints.Endpoint, concurrency: int) -> Transport:
+def _transport(
+    endpoint: endpoints.Endpoint, concurrency: int, folder: LocalFolder | None
+) -> Transport:
     if endpoint.provider.in_process:
         from tovec.local.in_process import LocalTransport
+        from tovec.local.request_body import ServedModel
 
-        return LocalTransport()
+        return LocalTransport(None if folder is None else ServedModel(folder.model))
     from tovec.endpoint.http_transport import HttpxTransport
 
     return HttpxTransport(endpoint.url, concurrency=concurrency)

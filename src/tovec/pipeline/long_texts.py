@@ -103,9 +103,9 @@ class Cutter:
         return [f"{rows} {done}", *([unknown] if self._count is None else [])]
 
     def _measure(self) -> Measure:
-        from tovec.text.split import ASSUMED, EXACT
+        from tovec.text.split import measure_of
 
-        return ASSUMED if self._count is None else EXACT
+        return measure_of(self._count)
 
     def _truncated(self, one: str | list[int]) -> str | list[int]:
         limit = self.limit or 0

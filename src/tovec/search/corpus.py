@@ -43,6 +43,8 @@ def settings_for(stored: Stored, settings: Settings) -> Settings:
             hint="name it: -p NAME or --base-url URL, and -m ID",
         )
     if stored.model is not None:
+        if _is_in_folder(stored, settings, flags):
+            return _settings_for_folder(stored, settings, flags)
         if "model" in flags and settings.model != stored.model:
             raise UsageError(
                 f"the vectors were made by {stored.model}, not by {settings.model}",
@@ -66,6 +68,32 @@ def settings_for(stored: Stored, settings: Settings) -> Settings:
     if native is None and "dimensions" not in flags:
         asked = None  # nothing is known of the model: it most likely gives what it gave then
     return settings._replace(dimensions=asked)
+
+
+def _is_in_folder(stored: Stored, settings: Settings, flags: set[str]) -> bool:
+    """Return whether queries are embedded by a model in a folder, which the file cannot name."""
+    named = settings.provider if "provider" in flags else stored.provider
+    return named in providers.FOLDER_PROVIDERS and not flags & {"base_url", "url"}
+
+
+def _settings_for_folder(stored: Stored, settings: Settings, flags: set[str]) -> Settings:
+    """Return the settings for a model whose folder -m names; its id is compared once it is open."""
+    provider = settings.provider if "provider" in flags else stored.provider
+    if "model" not in flags:
+        raise UsageError(
+            f"the vectors were made by {stored.model}, a model in a folder",
+            where=stored.source,
+            hint=f"name the folder: -p {provider} -m DIR",
+        )
+    if "dimensions" in flags and settings.dimensions != stored.dimensions:
+        raise UsageError(
+            f"the vectors have {stored.dimensions} dimensions, not {settings.dimensions}",
+            where=stored.source,
+            hint="leave -d out: the query gets as many as the file has",
+        )
+    return settings._replace(
+        provider=provider, base_url=None, url=None, dimensions=stored.dimensions
+    )
 
 
 def _is_flag(settings: Settings, name: str) -> bool:

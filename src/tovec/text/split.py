@@ -67,6 +67,42 @@ ASSUMED = Measure(_assumed, _assumed_prefix, _assumed_suffix)
 """For a model whose tokenizer is not known: cautious for all but texts of odd characters."""
 
 
+def measure_of(count: Callable[[str], int] | None) -> Measure:
+    """Return the measure of a tokenizer that can only count; None is one that is not known."""
+    if count is None:
+        return ASSUMED
+    return EXACT if count == tokens.count else _by_counting(count)
+
+
+def _by_counting(count: Callable[[str], int]) -> Measure:
+    """Return a measure that searches for a stretch's other end."""
+
+    def longest(most: int, limit: int, stretch: Callable[[int], str]) -> int:
+        """Return a length that fits, of which one character more does not."""
+        fits, over = 0, min(most, limit) + 1
+        while over <= most and count(stretch(over)) <= limit:
+            fits, over = over, 2 * over
+        over = min(over, most + 1)
+        while over - fits > 1:
+            middle = (fits + over) // 2
+            if count(stretch(middle)) <= limit:
+                fits = middle
+            else:
+                over = middle
+        return fits
+
+    def prefix(text: str, start: int, limit: int) -> int:
+        def stretch(length: int) -> str:
+            return text[start : start + length]
+
+        return start + longest(len(text) - start, limit, stretch)
+
+    def suffix(text: str, end: int, limit: int) -> int:
+        return end - longest(end, limit, lambda length: text[end - length : end])
+
+    return Measure(count, prefix, suffix)
+
+
 def split(text: str, size: int, overlap: int, measure: Measure) -> list[Chunk]:
     """Return a text's chunks: at most `size` tokens each, about `overlap` shared by neighbours.
 
