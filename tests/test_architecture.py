@@ -8,7 +8,7 @@ import pytest
 import tovec
 
 ROOT = Path(tovec.__file__).parent
-SHARED = {"errors", "records", "events", "settings", "wording"}
+SHARED = {"errors", "records", "events", "settings", "suggest", "wording"}
 GROUND = {"endpoint", "formats", "store", "local", "text"}
 BELOW = {
     "cli": {"embed", "configuration", "listing", "startup", "batch", "search", "pipeline"} | GROUND,

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Never
 
 from tovec.errors import PersonError, UsageError
+from tovec.suggest import did_you_mean
 
 Table = Mapping[str, object]
 _NOTHING: Mapping[str, Never] = MappingProxyType({})
@@ -301,7 +302,4 @@ def json_problem(value: object, depth: int = 0) -> str:
 
 
 def _suggestion(name: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, _FIELDS, n=1)
-    return f"did you mean {near[0]}?" if near else f"known fields: {', '.join(_FIELDS)}"
+    return did_you_mean(name, _FIELDS, f"known fields: {', '.join(_FIELDS)}")

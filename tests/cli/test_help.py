@@ -89,7 +89,7 @@ def test_tovec_alone_shows_how_to_start_on_stderr(tovec):
         (["models", "text-embedding-3-smal"], "smal'", "did you mean text-embedding-3-small?"),
         (["--log-format", "jsn", "models"], "'jsn'", "did you mean json?"),
         (["config", "chek"], "'chek'", "did you mean check?"),
-        (["embed", "-o"], "option '-o' requires an argument", "see: tovec -h"),
+        (["embed", "-o"], "option '-o' requires an argument", "see: tovec embed -h"),
     ],
 )
 def test_a_typo_gets_the_nearest_word_or_where_to_look(tovec, arguments, said, hint):

@@ -35,6 +35,15 @@ class HelpingCommand(TyperCommand):
         del ctx
         return [*self.params, *_help_options()]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return what is left of the words; an error then says which command it is about."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if getattr(error, "ctx", self) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
     def get_help(self, ctx: Any) -> str:
         """Return the help that fits a screen."""
         return brief_page(command_tree.read(self, ctx.command_path), _width())
@@ -51,7 +60,7 @@ class HelpingGroup(TyperGroup):
         if args[0] in self.commands or args[0].startswith("-"):
             return super().resolve_command(ctx, args)
         raise UsageError(
-            f"there is no command {args[0]!r}", hint=command_hint(args[0], list(self.commands))
+            f"there is no command {args[0]!r}", hint=command_hint(args, list(self.commands))
         )
 
 

@@ -8,6 +8,7 @@ from tovec.cli.options import Common, EndpointOptions, ListingOptions, ModelOpti
 from tovec.cli.reporting import Reporter
 from tovec.cli.signatures import argument
 from tovec.errors import UsageError
+from tovec.suggest import did_you_mean
 
 CHOOSING_OPTIONS = ("--provider",)
 ASKING_OPTIONS = ("--base-url", "--url", "--timeout", "--max-retries", "--give-up-after")
@@ -60,13 +61,10 @@ def _check_options(endpoint: EndpointOptions, name: str | None, listed: ModelOpt
 
 
 def _find_model(rows: list[dict[str, object]], name: str) -> dict[str, object]:
-    import difflib
-
     found = {str(row["id"]): row for row in rows}
     if name in found:
         return found[name]
-    near = difflib.get_close_matches(name, found, n=1)
     raise UsageError(
         f"there is no known model {name!r}",
-        hint=f"did you mean {near[0]}?" if near else "--remote asks the endpoint for its list",
+        hint=did_you_mean(name, found, "--remote asks the endpoint for its list"),
     )

@@ -17,6 +17,7 @@ import typer
 
 from tovec.cli.reporting import Reporter
 from tovec.errors import UsageError
+from tovec.suggest import did_you_mean
 
 T = TypeVar("T")
 Command = Callable[..., None]
@@ -198,8 +199,5 @@ def _over(
 
 
 def _unknown(named: str, value: str, known: tuple[str, ...]) -> UsageError:
-    import difflib
-
-    near = difflib.get_close_matches(value, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"one of: {', '.join(known)}"
+    hint = did_you_mean(value, known, f"one of: {', '.join(known)}")
     return UsageError(f"{named} does not know {value!r}", hint=hint)

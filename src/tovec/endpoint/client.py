@@ -357,6 +357,7 @@ class Client:
             kind=self._blotted(found.kind),
             param=self._blotted(found.param),
             request_id=self._blotted(found.request_id),
+            in_process=self.endpoint.provider.in_process,
         )
 
     def _ended(self, stop: Stop, found: _NoAnswer) -> PersonError | LaterError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tovec import suggest
+
 TABLE = Path(__file__).parent / "models.toml"
 PAGE_TOKENS = 800  # a page, as OpenAI's embeddings guide counts it
 
@@ -53,8 +55,5 @@ def find(name: str, provider: str | None = None) -> Model:
 
 def nearest(name: str) -> str:
     """Return the known model that `name` may be a slip of; "" where none is near enough."""
-    import difflib
-
     known = load()
-    near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-    return near[0] if near else ""
+    return "" if name in known else suggest.nearest(name, known)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tovec.errors import UsageError
 from tovec.records import Limits
 from tovec.settings import Range, text_problem
+from tovec.suggest import did_you_mean
 
 TABLE = Path(__file__).parent / "providers.toml"
 _OFFLINE = "-p local works offline without a key"
@@ -185,7 +186,7 @@ def _limits(base: Limits, row: object, where: str) -> Limits:
 
 
 def _unknown(name: str, where: str, known: Iterable[str]) -> UsageError:
-    hint = _nearest(name, known) or f"known: {', '.join(sorted(known))}"
+    hint = did_you_mean(name, known, f"known: {', '.join(sorted(known))}")
     if name in ("key", "api_key", "apikey", "token"):
         hint = f"a key itself is never in the config: name {', '.join(_KEY_SOURCES)}"
     return UsageError(
@@ -225,7 +226,9 @@ def choose(
     if name is not None:
         if name in table:
             return table[name]
-        hint = f"{_nearest(name, table)} `tovec models --providers` lists all; {_OFFLINE}"
+        hint = (
+            f"{did_you_mean(name.lower(), table)} `tovec models --providers` lists all; {_OFFLINE}"
+        )
         raise UsageError(f"there is no provider {name!r}", hint=hint.strip())
     if address is not None:
         return table["custom"]
@@ -241,10 +244,3 @@ def choose(
             hint=f"-p NAME chooses one; {_OFFLINE}",
         )
     raise UsageError("no provider is chosen, and no known API key is set", hint=WAYS_OUT)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"did you mean {near[0]}?" if near else ""

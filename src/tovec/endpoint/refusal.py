@@ -87,8 +87,11 @@ class Refusal(NamedTuple):
     param: str = ""
     request_id: str = ""
     hidden: bool = False  # whether it came under status 200; `status` is then what it means
+    in_process: bool = False  # whether it came from a model in this process, without HTTP
 
     def __str__(self) -> str:
+        if self.in_process and self.message:
+            return self.message
         said = "an error under HTTP 200" if self.hidden else f"HTTP {self.status}"
         said += f", {self.kind}" if self.kind else ""
         said += f": {self.message}" if self.message else ""
@@ -232,6 +235,8 @@ def hint(
 
     `model` and `encoding` are those that were asked for, `key_advice` what to do about the key.
     """
+    if refusal.in_process:
+        return "leave -m out: there is one model inside" if refusal.status == 404 else ""
     if refusal.status == 401 and key_advice:
         return key_advice
     if refusal.status == 400 and _TO_TLS.search(refusal.message):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tovec.errors import InputError, UsageError
+from tovec.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,13 +149,10 @@ def checked(columns: Sequence[str], known: Mapping[str, object]) -> Sequence[str
     """Return the columns back if all are known; InputError naming the nearest otherwise."""
     for name in columns:
         if name not in known:
-            import difflib
-
-            near = difflib.get_close_matches(name, known, n=1)
             fields = ", ".join(list(known)[:20]) or "none"
             raise InputError(
                 f"there is no column {name!r}",
-                hint=f"did you mean {near[0]}?" if near else f"the input has: {fields}",
+                hint=did_you_mean(name, known, f"the input has: {fields}"),
             )
     return columns
 
