@@ -89,13 +89,13 @@ def test_a_later_run_that_nothing_answers_rejects_no_row(
 
 
 @pytest.mark.parametrize("command", ["embed", "batch", "similarity"])
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_run_whose_every_request_is_refused_alike_is_a_wrong_setting(
     command: str, count: int, server: Loopback, tmp_path: Path
 ) -> None:
     """#266: exit 5 at each run, for one row as for many; the row itself may be good."""
     server.faults = [Fault("status", status=422, body={"detail": "Unprocessable Entity"})]
-    (tmp_path / "rows.txt").write_text("one\ntwo\n"[: 4 * count])
+    (tmp_path / "rows.txt").write_text("".join(f"row {i}\n" for i in range(count)))
     source = {
         "embed": ("-f", tmp_path / "rows.txt"),
         "batch": (tmp_path / "rows.txt", "-o", tmp_path / "o.jsonl"),

@@ -59,7 +59,7 @@ async def _gather(run: JobRun, prepare: Preparation, budget: Budget, commit: Gro
     )
     try:
         await gather.run(run.inputs.blocks(), prepare)
-        run.connection.dispatcher.check_accepted()
+        await run.connection.dispatcher.settle()
     finally:
         await commit.close()
         await client.close()

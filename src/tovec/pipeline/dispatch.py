@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,14 @@ async def store_nothing(_start: int, _part: Request, _answer: Answer) -> None:
 class Dispatcher:
     """Has requests answered by a client, divided where it refuses them.
 
-    An input that is refused by itself is in the answer's `refused`.
+    An input that is refused by itself is in the answer's `refused`. While nothing has succeeded, it
+    may be the settings that are refused: such answers are stored after a success, or by `settle`.
     """
 
     def __init__(self, client: Client, observer: Observer) -> None:
         self._client, self._observe = client, observer
         self._tally = Tally(0, 0)
+        self._unsettled: list[Callable[[], Awaitable[None]]] = []  # store refusals
 
     async def embed(self, request: Request, store: Store = store_nothing) -> Answer:
         """Return the answer to a request.
@@ -53,6 +56,12 @@ class Dispatcher:
         if stop is not None:
             raise self._stopped(stop)
 
+    async def settle(self) -> None:
+        """Store what is not stored yet, once all requests are through; see `check_accepted`."""
+        self.check_accepted()
+        while self._unsettled:
+            await self._unsettled.pop()()
+
     def stop(self) -> None:
         """Cancel what waits to be sent, or to be sent again; what is under way goes on."""
         self._client.stop()
@@ -64,11 +73,14 @@ class Dispatcher:
                 raise Outgrown
             async with client.answer(request) as answer:
                 await self._stored(start, request, answer, store)
+                if self._unsettled:
+                    await self.settle()
                 return answer
         except Outgrown:
             if len(request) > 1:
                 return await self._in_parts(request, start, store)
             why = f"it needs about {request.tokens:,} tokens, more than a minute has room for"
+            is_settled = True
         except Rejected as rejected:
             why = rejected.why.reason
             if self._judge(request, rejected.why) is Step.DIVIDE:
@@ -76,9 +88,13 @@ class Dispatcher:
                 self._observe(Split(len(request), cause, maybe_paid, request.tokens))
                 return await self._in_parts(request, start, store)
             self._observe(Refused(why))
+            is_settled = rejected.why.too_large or client.successes > 0
         nothing = np.empty((0, client.dialect.dimensions or 0), np.float32)
         alone = Answer(nothing, client.dialect.model or "", Usage(), (), (), ((0, why),))
-        await self._stored(start, request, alone, store)
+        if is_settled:
+            await self._stored(start, request, alone, store)
+        else:
+            self._unsettled.append(partial(self._stored, start, request, alone, store))
         return alone
 
     async def _stored(self, start: int, part: Request, answer: Answer, store: Store) -> None:

@@ -231,8 +231,6 @@ class Job:
         log = Log(self.directory, self._take, self._fs, read_only=read_only)
         self._enter_waiting()
         self.inherited = len(log)
-        if not len(log):  # where nothing had a vector, the settings may have been wrong
-            self._forget_refused()
         return log
 
     def _take(self, head: Head, place: int) -> None:
@@ -260,10 +258,6 @@ class Job:
         """After a finished run: what it paid is its own, what was refused may be asked again."""
         self.tokens = self.tokens_estimated = self.tokens_unanswered = self.requests = 0
         self.rows = 0
-        self._forget_refused()
-
-    def _forget_refused(self) -> None:
-        """Have what was refused asked for again."""
         refused = np.fromiter(self.refused, np.int64, len(self.refused))
         if len(refused):
             self.index.set_places(refused, WAITING)
