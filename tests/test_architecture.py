@@ -1,6 +1,7 @@
 """The house's rules on who may know whom, read from the imports."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,14 @@ def test_no_two_modules_share_a_name():
     """A name said in a traceback or a conversation means one file."""
     stems = [path.stem for path in FILES if not path.stem.startswith("__")]
     assert sorted({stem for stem in stems if stems.count(stem) > 1}) == []
+
+
+def test_the_functions_of_the_architecture_page_exist():
+    """A page that follows a text through the code must not lead nowhere."""
+    page = (ROOT.parent.parent / "docs/architecture.md").read_text()
+    named = re.findall(r"^ ?\d+  (\w[\w/]*\.py) +([\w.]+)", page, re.M)
+    assert len(named) > 60
+    for file, function in named:
+        body = ast.parse((ROOT / file).read_text()).body
+        for name in function.split("."):
+            body = next(one.body for one in body if getattr(one, "name", "") == name)
