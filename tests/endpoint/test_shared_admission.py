@@ -383,6 +383,8 @@ def test_a_directory_that_others_can_enter_is_not_used(
     sent(one, 1.0)
     assert one._file is None
     assert not (theirs / "target").exists()
+    (mine / "tovec" / "salt").write_bytes(b"")
+    assert isinstance(made(mine), ProcessAdmission)
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert isinstance(made(mine), ProcessAdmission)
 

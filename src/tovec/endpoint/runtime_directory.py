@@ -20,8 +20,11 @@ def private_path(name: str, environ: Mapping[str, str], url: str, model: str, ke
     Raises OSError where no directory is this user's alone.
     """
     directory = _directory(environ)
+    salt = _salt(directory)
+    if len(salt) != SALT_BYTES:
+        raise PermissionError("the salt is not whole")
     text = "\0".join((url, model, key.reveal())).encode(errors="surrogatepass")
-    digest = blake2b(text, key=_salt(directory)[:64], digest_size=16).hexdigest()
+    digest = blake2b(text, key=salt, digest_size=16).hexdigest()
     return directory / f"{name}-{digest}"
 
 
