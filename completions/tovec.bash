@@ -50,7 +50,7 @@ _tovec() {
             ;;
         config)
             kind=words words='check'
-            options='--format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='--format -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --vectors -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         completion)
             kind=words words='bash zsh fish'

@@ -212,5 +212,6 @@ complete -c tovec -n '__tovec_is config' -l give-up-after -x -d 'How long to go 
 complete -c tovec -n '__tovec_is config' -l concurrency -x -d 'Requests under way at once, at most.'
 complete -c tovec -n '__tovec_is config' -l rpm -x -d 'Requests a minute, at most.'
 complete -c tovec -n '__tovec_is config' -l tpm -x -d 'Tokens a minute, at most.'
+complete -c tovec -n '__tovec_is config' -l vectors -d 'With check: ask for the same texts alone, in batches, beside long ones, in parallel and in both encodings (some 60 small requests); their vectors must be the same.'
 complete -c tovec -n '__tovec_is config' -a 'check'
 complete -c tovec -n '__tovec_is completion' -a 'bash zsh fish'

@@ -108,9 +108,14 @@ def _key(provider: providers.Provider, url: str, environ: Mapping[str, str]) -> 
 
 
 def check(
-    settings: Settings, environ: Mapping[str, str], observer: Observer, hide: Hide
+    settings: Settings,
+    environ: Mapping[str, str],
+    observer: Observer,
+    hide: Hide,
+    *,
+    vectors: bool = False,
 ) -> Iterator[Step]:
-    """Try the endpoint with one tiny request, a step at a time.
+    """Try the endpoint with one tiny request, a step at a time; with `vectors`, with some more.
 
     Raises what makes the endpoint unusable, worded as in every other command.
     """
@@ -123,6 +128,37 @@ def check(
 
     with connect(once, environ, observer, hide, listen) as connection:
         yield from _steps(connection, overheard)
+        where = shown(connection.client.endpoint.url)
+    if vectors:
+        yield from _vector_steps(once, environ, observer, hide, where)
+
+
+def _vector_steps(
+    settings: Settings, environ: Mapping[str, str], observer: Observer, hide: Hide, where: str
+) -> Iterator[Step]:
+    """Try whether a text gets the same vector however it is asked for.
+
+    Raises PersonError naming how it does not.
+    """
+    from tovec.pipeline.vector_trials import trials
+
+    def open_connection(encoding: str | None) -> Connection:
+        asked = settings if encoding is None else settings._replace(encoding_format=encoding)
+        return connect(asked, environ, observer, hide)
+
+    differing = []
+    for trial in trials(open_connection):
+        result = {True: "ok", False: "differs", None: "skipped"}[trial.same]
+        yield Step("vectors", result, f"{trial.name}: {trial.detail}")
+        if trial.same is False:
+            differing.append(trial.name)
+    if differing:
+        raise PersonError(
+            f"the same texts get other vectors {', '.join(differing)}",
+            where=where,
+            hint="such vectors cannot be compared with each other: update the server or change "
+            "how it computes; -d, -m and --concurrency 1 narrow it down",
+        )
 
 
 def _steps(connection: Connection, overheard: Sequence[Overheard]) -> Iterator[Step]:

@@ -197,6 +197,7 @@ SINGLE: dict[str, dict[str, Single]] = {
     "config": {
         **{name: (("config",), added) for name, added in {**ENDPOINT, **TIMING}.items()},
         "--format": (("config",), ("--format", "json")),
+        "--vectors": (("config",), ("--vectors",)),
     },
 }
 

@@ -301,6 +301,20 @@ class JobOptions(NamedTuple):
     ] = "auto"
 
 
+@group("Check")
+class CheckOptions(NamedTuple):
+    """What `tovec config check` tries beside one tiny request."""
+
+    vectors: Annotated[
+        bool,
+        option(
+            "--vectors",
+            "With check: ask for the same texts alone, in batches, beside long ones, in parallel "
+            "and in both encodings (some 60 small requests); their vectors must be the same.",
+        ),
+    ] = False
+
+
 @group("Listing")
 class ModelOptions(NamedTuple):
     """What `tovec models` lists."""
