@@ -32,7 +32,7 @@ SHOWN = (
 )
 
 
-def effective(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+def effective(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, object]]:
     """Return every setting in force as rows: setting, value, origin. Keys only as set or not."""
     rows = [_row("config file", _file(settings, environ), "")]
     address = settings.base_url or settings.url
@@ -57,7 +57,7 @@ def effective(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, 
 
 def _reached(
     settings: Settings, provider: providers.Provider, environ: Mapping[str, str]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Return the rows of the address, the proxy on the way to it, and the key that it gets."""
     if provider.in_process:
         origin = f"provider {provider.name}"
@@ -74,11 +74,11 @@ def _reached(
     return [*rows, _key(provider, url, environ)]
 
 
-def _row(setting: str, value: Any, origin: str) -> dict[str, Any]:
+def _row(setting: str, value: object, origin: str) -> dict[str, object]:
     return {"setting": setting, "value": value, "origin": origin}
 
 
-def _chosen(settings: Settings, name: str) -> dict[str, Any]:
+def _chosen(settings: Settings, name: str) -> dict[str, object]:
     value = getattr(settings, name)
     if name == "extra":
         value = dict(value) or None
@@ -93,7 +93,7 @@ def _file(settings: Settings, environ: Mapping[str, str]) -> str:
     return f"{place} (nothing is set there)"
 
 
-def _key(provider: providers.Provider, url: str, environ: Mapping[str, str]) -> dict[str, Any]:
+def _key(provider: providers.Provider, url: str, environ: Mapping[str, str]) -> dict[str, object]:
     source = credentials.key_source(provider, url, environ)
     match source.kind:
         case "variable":

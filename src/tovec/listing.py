@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from tovec.endpoint import models as model_table
 from tovec.endpoint import providers as provider_table
@@ -13,7 +12,7 @@ from tovec.pipeline.connect import Hide, connect
 from tovec.settings import Settings
 
 
-def providers(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+def providers(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, object]]:
     """Return each provider with its key's variable and whether it is set, never its value."""
     return [
         {
@@ -34,7 +33,7 @@ def providers(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, 
 
 def models(
     settings: Settings, environ: Mapping[str, str], remote: bool, observer: Observer, hide: Hide
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Return the known models of the chosen provider, or of all.
 
     With `remote` they are those of the endpoint that is asked, and each says whether the
@@ -52,7 +51,7 @@ def models(
     ]
 
 
-def _row(model: model_table.Model) -> dict[str, Any]:
+def _row(model: model_table.Model) -> dict[str, object]:
     return {
         "id": model.id,
         "dimensions": model.dimensions,

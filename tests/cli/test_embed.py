@@ -726,3 +726,11 @@ def test_an_input_is_not_replaced_by_its_own_vectors(tovec, tmp_path):
         done = tovec("embed", "-p", "local", "-f", "n.txt", "-o", target, "--format", "jsonl",
                      "--force", cwd=tmp_path)  # fmt: skip
         assert (done.returncode, source.read_text()) == (2, "a\n"), done.stderr
+
+
+@pytest.mark.parametrize("words", [("--force",), ("--if-exists", "skip")], ids=" ".join)
+def test_options_about_an_output_file_need_one(words):
+    """They were taken, and did nothing to what goes to stdout."""
+    done = run("embed", "-p", "local", "hi", *words)
+    assert (done.code, done.out) == (2, b"")
+    assert words[0].encode() in done.err and b"-o PATH" in done.err

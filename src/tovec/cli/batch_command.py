@@ -54,17 +54,10 @@ def batch(
 
     tovec batch rows.jsonl -o vectors.parquet --keep-job   # pay for changes only
     """
-    if output.output is None and job.job_dir is None:
-        raise UsageError("the job has no output", hint="name it with -o OUTPUT")
+    _check_actions(actions, output, job)
     target, replaced = output_path(output), if_exists(output)
-    looks_only = actions.status or actions.dry_run
-    if not looks_only and is_skipped(target, replaced, reporter):
+    if not (actions.status or actions.dry_run) and is_skipped(target, replaced, reporter):
         return
-    if actions.repair and looks_only:
-        raise UsageError(
-            f"--repair changes the job, {'--status' if actions.status else '--dry-run'} does not",
-            hint="leave one of them out",
-        )
     load_numpy()
     from tovec.batch import dry_run
     from tovec.batch.run import run
@@ -101,6 +94,17 @@ def batch(
     with Watch(reporter, display(job.progress, reporter)) as watch:
         done = run(work, watch, reporter.hide)
     _report(done, work, reporter, common)
+
+
+def _check_actions(actions: JobActions, output: OutputOptions, job: JobOptions) -> None:
+    """Raise UsageError where the job has no name, or two actions do not go together."""
+    if output.output is None and job.job_dir is None:
+        raise UsageError("the job has no output", hint="name it with -o OUTPUT")
+    if actions.repair and (actions.status or actions.dry_run):
+        raise UsageError(
+            f"--repair changes the job, {'--status' if actions.status else '--dry-run'} does not",
+            hint="leave one of them out",
+        )
 
 
 def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import typer
 
@@ -18,7 +19,7 @@ from tovec.cli.hints import warn_of_file_names
 from tovec.cli.options import Common, EndpointOptions, InputOptions, OutputOptions, TextInputs
 from tovec.cli.progress import Watch, stream_display
 from tovec.cli.reporting import Reporter
-from tovec.cli.terminal import TableWriter, is_terminal
+from tovec.cli.terminal import is_terminal
 from tovec.errors import UsageError
 from tovec.startup import load_numpy
 
@@ -46,6 +47,9 @@ def embed(
             "there is nothing to embed",
             hint="give texts, name files with -f, or pipe something in; - as -f reads the terminal",
         )
+    if output.output is None and (output.force or output.if_exists):
+        named = "--force" if output.force else "--if-exists"
+        raise UsageError(f"{named} is about an output file", hint="name it with -o PATH")
     warn_of_file_names(given.texts or (), reporter)
     target, replaced = output_path(output), if_exists(output)
     if is_skipped(target, replaced, reporter):
@@ -63,8 +67,11 @@ def embed(
         target=output_target(output, input_options.id_field),
         if_exists=replaced,
     )
-    shown = target is None and output.format is None and is_terminal()
-    view = (lambda: TableWriter(sys.stdout)) if shown else None
+    view = None
+    if target is None and output.format is None and is_terminal():
+        from tovec.cli.embed_view import TableWriter
+
+        view = partial(TableWriter, sys.stdout)
     to_file = target not in (None, "-")
     with Watch(reporter, stream_display(reporter, to_file=to_file)) as watch:
         done = job.run(work, watch, reporter.hide, view)

@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from typer import Context
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from tovec.cli import command_tree
@@ -24,7 +25,9 @@ from tovec.errors import UsageError
 HELP = "Help"
 HELP_COLUMN = 28
 MAX_SCREEN_LINES = 23  # lines of 24: the prompt takes one
-MAX_COLUMNS = 100  # columns: longer lines are hard to read
+MAX_COLUMNS = 100  # longer lines are hard to read
+
+Page = Callable[[command_tree.Command, int], str]  # a command and a width to its help
 
 
 class HelpingCommand(TyperCommand):
@@ -65,8 +68,8 @@ class HelpingGroup(TyperGroup):
 
 
 def _help_options() -> list[TyperOption]:
-    def option(name: str, text: str, page: Any) -> TyperOption:
-        def show(ctx: Any, _parameter: Any, wanted: bool) -> None:
+    def option(name: str, text: str, page: Page) -> TyperOption:
+        def show(ctx: Context, _parameter: object, wanted: bool) -> None:
             if wanted and not ctx.resilient_parsing:
                 lines = page(command_tree.read(ctx.command, ctx.command_path), _width())
                 sys.stdout.write(encodable(_with_bold_headings(lines, ctx), sys.stdout) + "\n")
@@ -178,7 +181,7 @@ def _width() -> int:
     return max(40, min(shutil.get_terminal_size().columns, MAX_COLUMNS) - 1)
 
 
-def _with_bold_headings(text: str, ctx: Any) -> str:
+def _with_bold_headings(text: str, ctx: Context) -> str:
     """Return the text with its headings in bold where that can be seen and is wanted."""
     wanted = ctx.params.get("color") or ("never" if os.environ.get("NO_COLOR") else "auto")
     able = is_terminal() and os.environ.get("TERM", "dumb") != "dumb"

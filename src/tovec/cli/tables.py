@@ -11,6 +11,8 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
+import orjson
+
 from tovec.cli.terminal import encodable, is_terminal, safe
 
 LOOK_AHEAD_ROWS = 200  # rows looked at before widths and columns are fixed
@@ -35,8 +37,6 @@ def cell_text(value: object) -> str:
 
 def as_json(value: object) -> str:
     """Return JSON on one line, floats with six digits, and nothing that a terminal would act on."""
-    import orjson
-
     text = orjson.dumps(_round(value), default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     if not is_terminal():
         return text
