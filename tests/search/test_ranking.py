@@ -10,7 +10,7 @@ from tovec.errors import InputError
 from tovec.search import metrics
 from tovec.search.metrics import Bound
 from tovec.search.ranking import search
-from tovec.search.vector_files import stored
+from tovec.search.vector_files import open_vectors
 
 
 class Rows:
@@ -206,7 +206,10 @@ def test_more_queries_than_fit_together_are_looked_at_in_parts(monkeypatch):
 def test_blocks_of_a_file_are_read_as_they_are(tmp_path):
     matrix = np.random.default_rng(2).standard_normal((100, 6)).astype(np.float32)
     np.save(tmp_path / "m.npy", matrix)
-    hits = search(stored.open_stored(str(tmp_path / "m.npy")), matrix[40:41], "cosine", k=1)[0]
+    corpus = open_vectors.open_stored(str(tmp_path / "m.npy"))
+    hits = search(corpus, matrix[40:41], "cosine", k=1)[0]
+        0
+    ]
     assert (hits.rows.tolist(), hits.scores.round(6).tolist()) == ([40], [1.0])
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tovec.errors import InputError, TovecError
 from tovec.search.corpus import all_fields
-from tovec.search.vector_files import stored
-from tovec.search.vector_files.stored import every, open_stored
+from tovec.search.vector_files import stored_matrix
+from tovec.search.vector_files.open_vectors import open_stored
+from tovec.search.vector_files.stored import every
 
 
 def matrix_of(count=100, dimensions=6, dtype=np.float32):
@@ -41,8 +42,8 @@ def fixed(matrix):
 @pytest.fixture(params=[1 << 30, 100])
 def _small_blocks(request, monkeypatch):
     """Whole files in one block, and files of many spans and blocks."""
-    monkeypatch.setattr(stored, "BLOCK_BYTES", request.param)
-    monkeypatch.setattr(stored, "SPAN_BYTES", request.param * 3)
+    monkeypatch.setattr(stored_matrix, "BLOCK_BYTES", request.param)
+    monkeypatch.setattr(stored_matrix, "SPAN_BYTES", request.param * 3)
     monkeypatch.setattr("tovec.search.vector_files.stored_parquet.BLOCK_BYTES", request.param)
 
 

@@ -13,7 +13,8 @@ from tests.cli.inside import run
 from tests.servers.loopback import Loopback
 
 from tovec.errors import InputError
-from tovec.search.vector_files.stored import every, open_stored
+from tovec.search.vector_files.open_vectors import open_stored
+from tovec.search.vector_files.stored import every
 
 
 def write(path, matrix, model="m", first=0) -> None:

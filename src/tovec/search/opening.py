@@ -21,7 +21,9 @@ from tovec.records import Block
 from tovec.search import corpus
 from tovec.search.embedding import Texts, embed_rows, embed_texts, given, preparation
 from tovec.search.task import Similarity
-from tovec.search.vector_files.stored import Gathered, Stored, open_stored
+from tovec.search.vector_files.gathered import Gathered
+from tovec.search.vector_files.open_vectors import open_stored
+from tovec.search.vector_files.stored import Stored
 
 
 class Opened(NamedTuple):

@@ -20,7 +20,8 @@ from tovec.formats.arrow_ipc import IpcTable
 from tovec.formats.directories import SourceFile
 from tovec.formats.embedding_column import EMBEDDING
 from tovec.formats.source import open_regular
-from tovec.search.vector_files.stored import Gathered, Lengths, Placed, Vectors, different
+from tovec.search.vector_files.gathered import Gathered
+from tovec.search.vector_files.stored import Lengths, Placed, Vectors, different
 
 BLOCK_BYTES = 8 << 20  # decoded at a time
 READ_BYTES = 1 << 20  # read at a time, not a whole column of a row group

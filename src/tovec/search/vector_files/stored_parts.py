@@ -16,15 +16,9 @@ from tovec.errors import InputError
 from tovec.formats.directories import Listing, SourceFile
 from tovec.formats.embedding_column import EMBEDDING
 from tovec.formats.source import suffix
-from tovec.search.vector_files.stored import (
-    Lengths,
-    Placed,
-    Stored,
-    different,
-    gather_json,
-    json_records,
-    open_file,
-)
+from tovec.search.vector_files.stored import Lengths, Placed, Stored, different
+from tovec.search.vector_files.stored_file import open_file
+from tovec.search.vector_files.stored_json import gather_json, json_records
 
 _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 _PARQUET = (".parquet", ".pq")

@@ -1,0 +1,51 @@
+"""A matrix of numbers in a file, mapped and read in blocks, never whole."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tovec.search.vector_files.stored import Placed
+
+SPAN_BYTES = 64 << 20  # read by one thread at a time, and then released
+BLOCK_BYTES = 32 << 20  # of one block: what is done once per block should be done seldom
+
+
+class MappedMatrix:
+    """A C-order matrix in a file, mapped, and let go of as it has been read."""
+
+    def __init__(self, file: Any, offset: int, shape: tuple[int, int], dtype: np.dtype[Any]):
+        self.rows, self.dimensions = shape
+        self._offset = offset
+        self._row_bytes = max(1, self.dimensions * dtype.itemsize)
+        self._mapped = None
+        self._matrix = np.empty((0, self.dimensions), dtype)
+        if self.rows:
+            self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            count = self.rows * self.dimensions
+            flat = np.frombuffer(self._mapped, dtype, count, offset)
+            self._matrix = flat.reshape(shape)
+
+    @property
+    def spans(self) -> Sequence[range]:
+        """The parts in which the file is read, in order."""
+        step = max(1, SPAN_BYTES // self._row_bytes)
+        return [range(i, min(i + step, self.rows)) for i in range(0, self.rows, step)]
+
+    def blocks(self, span: range) -> Iterator[Placed]:
+        """Yield a part's vectors."""
+        step = max(1, BLOCK_BYTES // self._row_bytes)
+        for start in range(span.start, span.stop, step):
+            yield start, np.asarray(self._matrix[start : min(start + step, span.stop)], np.float32)
+        self._let_go(span)
+
+    def _let_go(self, span: range) -> None:
+        """Hand a part's pages back, so that a file larger than memory costs little of it."""
+        if self._mapped is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        start = (self._offset + span.start * self._row_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        end = self._offset + span.stop * self._row_bytes
+        self._mapped.madvise(mmap.MADV_DONTNEED, start, end - start)

@@ -1,0 +1,172 @@
+"""Vectors in a .npy file, and what its side files say of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from tovec.errors import InputError
+from tovec.formats.cutting import MAX_RECORD_BYTES
+from tovec.formats.source import open_regular
+from tovec.search.vector_files.stored import WRITE_BOTH, Lengths, mismatch
+from tovec.search.vector_files.stored_matrix import MappedMatrix
+from tovec.wording import count_phrase
+
+MAX_SIDE_BYTES = 1 << 20  # of NAME.npy.json; tovec writes some hundred
+MAX_DIMENSIONS = 1 << 20
+
+
+class StoredNpy(MappedMatrix):
+    """A matrix as numpy writes it; what its rows are stands beside it, if tovec wrote it."""
+
+    has_columns = False
+
+    def __init__(self, path: str) -> None:
+        self.source = path
+        with open_regular(path) as file:
+            shape, dtype, offset = _npy_header(file, path)
+            size = file.seek(0, 2)
+            if size < offset + shape[0] * shape[1] * dtype.itemsize:
+                raise InputError("the file is shorter than its header says", where=path)
+            super().__init__(file, offset, shape, dtype)
+        about = _side_file(path, shape)
+        self.model = _text_or_none(about, "model", path)
+        self.provider = _text_or_none(about, "provider", path)
+        self.lengths = None if _newer(path) else _lengths(about.get("lengths"))
+        ids = _text_or_none(about, "ids", path)
+        self._ids = None if ids is None else _beside(path, ids)
+        self._starts: NDArray[np.int64] | None = None
+
+    def number(self, row: int) -> int:
+        """Return the row's number."""
+        return row
+
+    def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the ids' file's lines for these rows, if there is one."""
+        if self._ids is None:
+            return [{} for _ in rows]
+        with open_regular(self._ids) as file:
+            if self._starts is None:
+                self._starts = _line_starts(file)
+                if len(self._starts) != self.rows:
+                    raise InputError(
+                        f"the ids file has {_lines(len(self._starts))}, but the matrix has "
+                        f"{self.rows:,} rows",
+                        where=self._ids,
+                        hint=WRITE_BOTH,
+                    )
+            return [self._line(file, row) for row in rows]
+
+    def _line(self, file: BufferedReader, row: int) -> dict[str, Any]:
+        assert self._starts is not None
+        assert self._ids is not None
+        file.seek(int(self._starts[row]))
+        found: object = None
+        with contextlib.suppress(ValueError):
+            found = orjson.loads(file.readline(MAX_RECORD_BYTES))
+        if not isinstance(found, dict):
+            raise InputError(
+                "not a JSON object", where=f"{self._ids}, line {row + 1}", hint=WRITE_BOTH
+            )
+        return found
+
+
+def _lines(count: int) -> str:
+    return count_phrase(count, "line")
+
+
+def _npy_header(file: BufferedReader, path: str) -> tuple[tuple[int, int], np.dtype[Any], int]:
+    """Return shape, type and the offset of the numbers."""
+    form = np.lib.format
+    try:
+        version = form.read_magic(file)
+        read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except Exception as error:  # noqa: BLE001 - the header is parsed as Python, which raises anything
+        first = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise InputError(f"this is not a .npy file: {first}", where=path) from None
+    if len(shape) != 2 or not 0 < shape[1] <= MAX_DIMENSIONS or dtype.kind != "f":
+        raise InputError(
+            f"it holds {dtype} of shape {shape}; vectors are rows of floats", where=path
+        )
+    if shape[0] < 0:
+        raise InputError(f"its header says {shape[0]} rows", where=path)
+    if fortran:
+        raise InputError(
+            "its columns are stored together, not its rows",
+            where=path,
+            hint="np.save(path, np.ascontiguousarray(matrix)) writes rows",
+        )
+    return (int(shape[0]), int(shape[1])), dtype, file.tell()
+
+
+def _side_file(path: str, shape: tuple[int, int]) -> dict[str, Any]:
+    side = f"{path}.json"
+    if not os.path.lexists(side):
+        return {}
+    with open_regular(side) as file:
+        data = file.read(MAX_SIDE_BYTES + 1)
+    about: object = None
+    with contextlib.suppress(ValueError):
+        about = orjson.loads(data)
+    if not isinstance(about, dict) or len(data) > MAX_SIDE_BYTES:
+        raise InputError("not a JSON object", where=side, hint=WRITE_BOTH)
+    if (about.get("rows"), about.get("dimensions")) != shape:
+        raise mismatch(path, f"the matrix has {shape[0]:,} rows of {shape[1]:,} numbers")
+    return about
+
+
+def _text_or_none(about: Mapping[str, object], name: str, path: str) -> str | None:
+    value = about.get(name)
+    if value is not None and not isinstance(value, str):
+        shown = orjson.dumps(value).decode()[:40]
+        raise InputError(f"{name!r} is {shown}, not a text", where=f"{path}.json", hint=WRITE_BOTH)
+    return value
+
+
+def _beside(path: str, name: str) -> str:
+    """Return the path of a file that the side file names.
+
+    It must be a plain file beside the matrix: whoever made the side file may not have another file
+    of the user's read.
+    """
+    if "/" in name or name in ("", ".", "..") or "\0" in name:
+        raise InputError(
+            "its ids must be the name of a file beside it", where=f"{path}.json", hint=WRITE_BOTH
+        )
+    found = Path(path).parent / name
+    if Path(os.path.realpath(found)).parent != Path(os.path.realpath(found.parent)):
+        raise InputError("a link to another directory is not followed here", where=str(found))
+    return str(found)
+
+
+def _newer(path: str) -> bool:
+    """Return whether a matrix was written after its side file, whose measures may be old then."""
+    side = Path(path + ".json")
+    return side.exists() and Path(path).stat().st_mtime_ns > side.stat().st_mtime_ns
+
+
+def _lengths(told: object) -> Lengths | None:
+    match told:
+        case [float(least), float(most)] if 0.0 < least <= most:
+            return least, most
+    return None
+
+
+def _line_starts(file: BinaryIO) -> NDArray[np.int64]:
+    """Return where each line of a file begins."""
+    starts: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
+    at = 0
+    while part := file.read(1 << 24):
+        starts.append(np.flatnonzero(np.frombuffer(part, np.uint8) == ord("\n")) + at + 1)
+        at += len(part)
+    every_start = np.concatenate(starts)
+    return every_start[every_start < at]
