@@ -208,8 +208,6 @@ def test_blocks_of_a_file_are_read_as_they_are(tmp_path):
     np.save(tmp_path / "m.npy", matrix)
     corpus = open_vectors.open_stored(str(tmp_path / "m.npy"))
     hits = search(corpus, matrix[40:41], "cosine", k=1)[0]
-        0
-    ]
     assert (hits.rows.tolist(), hits.scores.round(6).tolist()) == ([40], [1.0])
 
 
