@@ -11,6 +11,10 @@ from tovec.events import Observer
 from tovec.pipeline.connect import Hide, connect
 from tovec.settings import Settings
 
+# What only programs are shown: where a row's facts are from, and what is to be known of them.
+PROVIDER_DETAILS = ("unverified", "docs", "source", "note")
+MODEL_DETAILS = ("verified", "source")
+
 
 def providers(settings: Settings, environ: Mapping[str, str]) -> list[dict[str, object]]:
     """Return each provider with its key's variable and whether it is set, never its value."""
@@ -61,6 +65,7 @@ def _row(model: model_table.Model) -> dict[str, object]:
         "mteb": model.mteb,
         "matryoshka": model.matryoshka,
         "providers": list(model.providers),
+        "verified": model.verified,
         "source": model.source,
     }
 

@@ -46,8 +46,22 @@ def test_programs_get_where_a_providers_facts_are_from(form, capsys):
     assert run(["models", "--providers", "--format", form], Reporter()) == 0
     said = capsys.readouterr().out
     assert all(fact in said for fact in ("https://docs.nugen.in", "usage has only total_tokens"))
-    assert run(["models", "--providers"], Reporter()) == 0
-    assert "https://docs.nugen.in" not in capsys.readouterr().out
+    assert run(["models", "--format", form], Reporter()) == 0
+    assert "Nugen, embeddings endpoint: the name alone" in capsys.readouterr().out
+    for words in (["models", "--providers"], ["models"]):
+        assert run(words, Reporter()) == 0
+        assert "Nugen, embeddings" not in capsys.readouterr().out
+
+
+def test_a_long_value_is_cut_in_a_table_and_nowhere_else(tmp_path, capsys):
+    """A program that reads a cut value would take it for the whole one."""
+    note = "a long habit " * 40
+    path = tmp_path / "c.toml"
+    path.write_text(f'[providers.mine]\nbase_url = "https://h.example/v1"\nnote = "{note}"\n')
+    for form in ("json", "tsv"):
+        words = ["models", "--providers", "--config", str(path), "--format", form]
+        assert run(words, Reporter()) == 0
+        assert note in capsys.readouterr().out
 
 
 def test_remote_adds_the_endpoints_own_models(tovec):

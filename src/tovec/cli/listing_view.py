@@ -5,31 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 
 from tovec.cli.terminal import encodable, is_terminal, safe
 
 LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
 MIN_CUT_WIDTH = 6  # characters that a column keeps when it is cut
-UNCUT_COLUMNS = (
-    "provider",
-    "key",
-    "id",
-)  # columns that are never cut: their names are there to be copied
+UNCUT_COLUMNS = ("provider", "key", "id")  # their values are there to be copied
 OPTIONAL_COLUMNS = ("address",)  # columns that a narrow terminal does without
-# Columns for programs, which a table has no room for.
-DETAIL_COLUMNS = ("unverified", "docs", "source", "note")
+MAX_LIST, MAX_TEXT = 80, 200  # characters of a cell in a table; programs get all
 
 
-def show_rows(rows: list[dict[str, object]], form: str) -> None:
-    """Write rows to stdout as a table, a JSON array or tab-separated lines with a header."""
+def show_rows(rows: list[dict[str, object]], form: str, details: Sequence[str] = ()) -> None:
+    """Write rows to stdout as a table, a JSON array or tab-separated lines with a header.
+
+    `details` are columns for programs, which a table has no room for.
+    """
     if form == "json":
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    columns = list(rows[0]) if rows else []
-    if form == "table":
-        columns = [name for name in columns if name not in DETAIL_COLUMNS]
-    cells = [[_cell_text(row.get(name)) for name in columns] for row in rows]
-    lines = _table_lines(columns, cells) if form == "table" else map("\t".join, (columns, *cells))
+    is_table = form == "table"
+    columns = [name for name in (rows[0] if rows else ()) if not is_table or name not in details]
+    cells = [[_cell_text(row.get(name), cut=is_table) for name in columns] for row in rows]
+    lines = _table_lines(columns, cells) if is_table else map("\t".join, (columns, *cells))
     for line in lines:
         sys.stdout.write(encodable(line, sys.stdout) + "\n")
 
@@ -72,7 +70,7 @@ def _fit_cell(cell: str, width: int) -> str:
     return cell.ljust(width) if len(cell) <= width else cell[: width - 1] + "…"
 
 
-def _cell_text(value: object) -> str:
+def _cell_text(value: object, *, cut: bool) -> str:
     match value:
         case None:
             return "-"
@@ -81,5 +79,7 @@ def _cell_text(value: object) -> str:
         case float():
             return f"{value:,.10g}"
         case list():
-            return safe(",".join(map(str, value)), 80)
-    return safe(str(value), 200)
+            text = ",".join(map(str, value))
+            return safe(text, MAX_LIST if cut else len(text))
+    text = str(value)
+    return safe(text, MAX_TEXT if cut else len(text))

@@ -37,11 +37,12 @@ def models(
     settings = load_settings(common, endpoint)
     if listed.providers:
         rows = tables.providers(settings, os.environ)
-    else:
-        rows = tables.models(settings, os.environ, listed.remote, reporter.event, reporter.hide)
-        if name is not None:
-            rows = [_find_model(rows, name)]
-    show_rows(rows, listing.format)
+        show_rows(rows, listing.format, tables.PROVIDER_DETAILS)
+        return
+    rows = tables.models(settings, os.environ, listed.remote, reporter.event, reporter.hide)
+    if name is not None:
+        rows = [_find_model(rows, name)]
+    show_rows(rows, listing.format, tables.MODEL_DETAILS)
 
 
 def _check_options(endpoint: EndpointOptions, name: str | None, listed: ModelOptions) -> None:
