@@ -8,6 +8,7 @@ from tests.cli.inside import run
 from tovec.cli.options import InputOptions
 from tovec.cli.signatures import GROUPS, Field, option
 from tovec.errors import UsageError
+from tovec.formats import INPUT_FORMATS
 from tovec.pipeline.long_texts import POLICIES
 
 CLOSED = [
@@ -66,3 +67,9 @@ def test_options_before_the_command_hold_unless_it_says_otherwise():
     words = ("embed", "-p", "local", "hi", "--id-field", "nope", "--log-format")
     assert run("--log-format", "json", *words, "text").err.count(b"{") == 0
     assert run("--log-format", "text", *words, "json").err.startswith(b"{")
+
+
+def test_help_lists_the_input_formats_that_are_read():
+    fields = {field.name: field for field in GROUPS[InputOptions].fields}
+    listed = fields["input_format"].declaration.metavar
+    assert tuple(listed.split("|")) == INPUT_FORMATS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from io import RawIOBase
@@ -15,9 +16,19 @@ if TYPE_CHECKING:
 
     Read = Callable[[str, ReadOptions, int, RawIOBase | None], Iterator[Block]]
 
-INPUT_FORMATS = (
-    "auto", "lines", "text", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "tokens"
-)  # fmt: skip
+# Each input format's "module:function" in this room, imported for the first file of that format.
+READERS = {
+    "lines": "lines:read",
+    "text": "whole_files:read",
+    "jsonl": "jsonl:read",
+    "json": "json:read",
+    "csv": "csv:read",
+    "tsv": "csv:read_tsv",
+    "parquet": "parquet:read",
+    "arrow": "arrow_ipc:read",
+    "tokens": "token_arrays:read",
+}
+INPUT_FORMATS = ("auto", *READERS)
 OUTPUT_FORMATS = ("jsonl", "parquet", "npy")
 _BY_SUFFIX = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".jsonlines": "jsonl", ".json": "json",
@@ -117,42 +128,13 @@ def _reader(path: str, options: ReadOptions) -> Read:
     name = format_of(path, options)
     if options.null_separated and name != "lines":
         raise UsageError(f"-0 separates plain texts, and {source.shown(path)} is read as {name}")
-    match name:
-        case "lines":
-            from tovec.formats import lines
-
-            return lines.read
-        case "text":
-            from tovec.formats import whole_files
-
-            return whole_files.read
-        case "jsonl":
-            from tovec.formats import jsonl
-
-            return jsonl.read
-        case "json":
-            from tovec.formats import json
-
-            return json.read
-        case "csv" | "tsv":
-            from tovec.formats import csv
-
-            return csv.read if name == "csv" else csv.read_tsv
-        case "parquet":
-            from tovec.formats import parquet
-
-            return parquet.read
-        case "arrow":
-            from tovec.formats import arrow_ipc
-
-            return arrow_ipc.read
-        case "tokens":
-            from tovec.formats import token_arrays
-
-            return token_arrays.read
-    raise UsageError(
-        f"--input-format does not know {name!r}", hint=f"one of: {', '.join(INPUT_FORMATS)}"
-    )
+    if name not in READERS:
+        raise UsageError(
+            f"--input-format does not know {name!r}", hint=f"one of: {', '.join(INPUT_FORMATS)}"
+        )
+    module, _, function = READERS[name].partition(":")
+    reader: Read = getattr(importlib.import_module(f"tovec.formats.{module}"), function)
+    return reader
 
 
 def output_format(path: str | None, explicit: str | None) -> str:
