@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tovec import settings, startup
-from tovec.cli.options import Common, EndpointOptions, InputOptions, OutputOptions
+from tovec.cli.options import Common, EndpointOptions, IfExists, InputOptions, OutputOptions
 from tovec.cli.reporting import Reporter
 from tovec.errors import UsageError
 from tovec.formats.protocols import ReadOptions
@@ -116,14 +116,14 @@ def output_target(
     return Target(output_path(output) or "-", output.format, output.dtype, write, rows_per_file)
 
 
-def if_exists(output: OutputOptions) -> str:
+def if_exists(output: OutputOptions) -> IfExists:
     """Return what happens to an output that exists: "error", "skip" or "replace"."""
     if output.force and output.if_exists not in (None, "replace"):
         raise UsageError(f"--force and --if-exists {output.if_exists} contradict each other")
     return "replace" if output.force else output.if_exists or "error"
 
 
-def is_skipped(path: str | None, choice: str, reporter: Reporter) -> bool:
+def is_skipped(path: str | None, choice: IfExists, reporter: Reporter) -> bool:
     """Return whether there is nothing to do, because the output exists and is to be left."""
     if choice != "skip" or path in (None, "-") or not os.path.lexists(str(path)):
         return False

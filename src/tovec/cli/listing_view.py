@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+from tovec.cli.options import ListingForm
 from tovec.cli.terminal import encodable, is_terminal, safe
 
 LABELS = {"dimensions": "dims", "usd_per_million": "usd/M", "pages_per_dollar": "pages/usd"}
@@ -16,7 +17,9 @@ OPTIONAL_COLUMNS = ("address",)  # columns that a narrow terminal does without
 MAX_LIST, MAX_TEXT = 80, 200  # characters of a cell in a table; programs get all
 
 
-def show_rows(rows: list[dict[str, object]], form: str, details: Sequence[str] = ()) -> None:
+def show_rows(
+    rows: list[dict[str, object]], form: ListingForm, details: Sequence[str] = ()
+) -> None:
     """Write rows to stdout as a table, a JSON array or tab-separated lines with a header.
 
     `details` are columns for programs, which a table has no room for.

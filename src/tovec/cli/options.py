@@ -8,6 +8,11 @@ from typing import Annotated, Literal, NamedTuple
 
 from tovec.cli.signatures import argument, group, option
 
+IfExists = Literal["error", "skip", "replace"]
+ProgressKind = Literal["auto", "bar", "lines", "none"]
+ListingForm = Literal["table", "json", "tsv"]
+ResultForm = Literal["table", "json", "jsonl", "tsv"]
+
 
 @group("General")
 class Common(NamedTuple):
@@ -234,7 +239,7 @@ class OutputOptions(NamedTuple):
         option("--columns NAME,...", "The input's columns to keep, in this order; all by default."),
     ] = None
     if_exists: Annotated[
-        Literal["error", "skip", "replace"] | None,
+        IfExists | None,
         option(
             "--if-exists",
             "When the output exists: fail with exit 7 (error), do nothing, or replace it.",
@@ -296,7 +301,7 @@ class JobOptions(NamedTuple):
     ] = None
     stats: Annotated[str | None, option("--stats FILE", "Write a report as JSON to FILE.")] = None
     progress: Annotated[
-        Literal["auto", "bar", "lines", "none"],
+        ProgressKind,
         option("--progress", "A bar on a terminal, a line a minute elsewhere (auto)."),
     ] = "auto"
 
@@ -334,7 +339,7 @@ class ListingOptions(NamedTuple):
     """How rows of facts are shown."""
 
     format: Annotated[
-        Literal["table", "json", "tsv"],
+        ListingForm,
         option("--format", "How to show it.", show_default=True),
     ] = "table"
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+from tovec.cli.options import ProgressKind
 from tovec.cli.reporting import Reporter
 from tovec.cli.terminal import is_terminal, safe
 from tovec.cli.waiting import WAIT_SECONDS, Waiting
@@ -99,7 +100,7 @@ class Watch:
             self.tick()
 
 
-def display(kind: str, reporter: Reporter) -> Display | None:
+def display(kind: ProgressKind, reporter: Reporter) -> Display | None:
     """Return the display that the user asked for, or that suits where stderr goes."""
     if kind == "auto":
         if reporter.verbosity < 0:

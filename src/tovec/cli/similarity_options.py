@@ -1,7 +1,8 @@
 """The options of `tovec similarity` alone: what is searched, how it is compared and shown."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
+from tovec.cli.options import ResultForm
 from tovec.cli.signatures import group, option
 from tovec.search.task import Metric, Mode
 
@@ -126,6 +127,6 @@ class ResultOptions(NamedTuple):
         ),
     ] = None
     format: Annotated[
-        Literal["table", "json", "jsonl", "tsv"] | None,
+        ResultForm | None,
         option("--format", "By default a table on a terminal, else plain numbers or tsv."),
     ] = None

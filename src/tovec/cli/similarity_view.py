@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tovec.cli import heat
+from tovec.cli.options import ResultForm
 from tovec.cli.tables import Results, Row, as_json, cell_text, tsv_line, write_line
 from tovec.cli.terminal import is_terminal
 from tovec.search.task import MODES, Mode
@@ -19,7 +20,7 @@ OTHERS = ("row_", "other_", "nearest_")  # before a column's name, where a resul
 NUMBERS = {Mode.LINES: "score", Mode.DIVERSITY: "diversity"}  # shown alone in a pipe
 
 
-def results_for(mode: Mode, work: Similarity, form: str | None, *, quiet: bool) -> Results:
+def results_for(mode: Mode, work: Similarity, form: ResultForm | None, *, quiet: bool) -> Results:
     """Return what shows the rows of a mode, in the form asked for or in the one that suits.
 
     A table for people leaves out what they did not ask for: of a file's columns all but the id
@@ -57,7 +58,7 @@ class Numbers(Results):
             sys.stdout.flush()
 
 
-def show_matrix(matrix: Matrix, form: str | None) -> None:
+def show_matrix(matrix: Matrix, form: ResultForm | None) -> None:
     """Show the scores of texts with each other: two give one number."""
     if len(matrix.names) == 2:
         _show_pair(matrix, form)
@@ -78,7 +79,7 @@ def show_matrix(matrix: Matrix, form: str | None) -> None:
             write_line(as_json({**facts, "scores": [scores for _, scores in _rows(matrix)]}))
 
 
-def _show_pair(matrix: Matrix, form: str | None) -> None:
+def _show_pair(matrix: Matrix, form: ResultForm | None) -> None:
     score = matrix.pair()
     if form is None and not is_terminal():
         write_line(cell_text(score))

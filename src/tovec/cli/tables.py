@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from tovec.cli.options import ResultForm
 from tovec.cli.terminal import encodable, is_terminal, safe
 
 LOOK_AHEAD_ROWS = 200  # rows looked at before widths and columns are fixed
@@ -74,7 +75,7 @@ class Results:
 
     def __init__(
         self,
-        form: str,
+        form: ResultForm,
         *,
         quiet: bool = False,
         only: Sequence[str] | None = None,
