@@ -72,7 +72,7 @@ def test_equal_texts_are_asked_for_once(batch, server, jsonl):
     done = batch(server, path, "-o", "out.jsonl")
     right(path.parent / "out.jsonl", texts)
     assert server.ledger.paid_twice() == 0
-    assert b"50 equal texts asked for once" in done.stderr
+    assert b"50 repeated texts requested once" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.npy"])
@@ -232,7 +232,7 @@ def test_a_signal_lets_what_is_under_way_be_stored(batch, server, rows, number, 
     child.send_signal(number)
     _, said = child.communicate(timeout=30)
     assert child.returncode == -number, f"the shell sees {code}"
-    assert b"run the same command to go on" in said
+    assert b"run the same command to resume" in said
     status = batch(server, "-o", "out.jsonl", "--status")
     answered = server.ledger.statuses[200] * 10
     assert json.loads(status.stdout)["vectors"] == answered

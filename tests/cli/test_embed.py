@@ -500,7 +500,7 @@ def test_every_failure_that_passes_is_retried_and_no_row_is_wrong(tovec, jsonl):
     found = np.array([row["embedding"] for row in rows_of(done.stdout)], np.float32)
     assert np.array_equal(found, vectors_for([f"text {i}" for i in range(2500)], 16))
     assert b"429" in done.stderr and b"500" in done.stderr
-    assert b"info: sent again: 1 x " in done.stderr
+    assert b"info: retried: 1 x " in done.stderr
     assert b"tokens, may have been billed twice" in done.stderr
 
 
@@ -551,7 +551,7 @@ def test_dimensions_that_the_endpoint_ignores_are_cut_here_when_the_model_allows
         refused = tovec("embed", "-m", "unknown-model", *options)
     cut = vectors_for(["hi"], 32)[0, :8].astype(float)
     assert np.allclose(floats(rows_of(done.stdout)[0]), cut / np.linalg.norm(cut), atol=1e-6)
-    assert b"--dimensions: 32 are cut to 8 here" in done.stderr
+    assert b"--dimensions: tovec cuts 32 to 8" in done.stderr
     assert (refused.returncode, refused.stdout) == (5, b"")
 
 

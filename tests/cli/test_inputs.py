@@ -237,7 +237,7 @@ def test_what_is_not_known_of_a_tokenizer_is_said(tovec):
         options = ["--base-url", server.base_url, "-m", "m", "--long", "split"]
         done = tovec("embed", *options, "--chunk-tokens", "20", input=PARAGRAPH.strip() + "\n")
         sent = [text for entry in server.ledger.entries for text in json.loads(entry.body)["input"]]
-    assert b"tokenizer is not known; a token was taken for two bytes" in done.stderr
+    assert b"tokenizer is not known; tokens were estimated at two bytes each" in done.stderr
     assert max(len(text.encode()) for text in sent) <= 40
 
 

@@ -293,7 +293,7 @@ def test_dimensions_that_the_endpoint_does_not_do_are_cut_here_for_matryoshka(
     made = np.concatenate([answer.vectors for answer in run.answers])
     assert np.array_equal(made, cut(TRUTH, 8))
     np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, atol=1e-6)
-    assert len([note for note in run.of(Note) if "cut to 8 here" in note.text]) == 1
+    assert len([note for note in run.of(Note) if "cuts 32 to 8" in note.text]) == 1
 
 
 def test_a_model_with_fewer_dimensions_than_asked_is_an_error() -> None:
@@ -586,7 +586,7 @@ def test_an_input_larger_than_a_minutes_tokens_is_refused_and_not_waited_for() -
 
         asyncio.run(work())
     assert [i for i, _ in run.answers[2].refused] == [4]
-    assert "more than a minute has room for" in run.answers[2].refused[0][1]
+    assert "more than the limit per minute" in run.answers[2].refused[0][1]
     assert server.ledger.statuses == {200: 5}  # two whole ones; halves without the large one
 
 
@@ -632,7 +632,7 @@ def test_dimensions_that_change_for_good_end_the_run() -> None:
         pytest.raises(PersonError) as caught,
     ):
         embed(server, concurrency=1)
-    assert "dimensions, before with 32" in caught.value.what
+    assert "dimensions, earlier with 32" in caught.value.what
     assert len(server.ledger.entries) <= 5 + 1
 
 

@@ -243,7 +243,7 @@ def test_any_number_of_dimensions_is_taken_up_to_a_bound(dimensions: int) -> Non
     data = [{"index": i, "embedding": row} for i in range(2)]
     assert wire.decode(answer(data), 2).vectors.shape == (2, dimensions)
     more = base64.b64encode(np.ones(65_537, "<f4").tobytes()).decode()
-    with pytest.raises(BadAnswer, match="65537 dimensions"):
+    with pytest.raises(BadAnswer, match="65,537 dimensions"):
         wire.decode(answer([{"index": 0, "embedding": more}]), 1)
 
 

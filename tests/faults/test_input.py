@@ -184,7 +184,7 @@ def test_a_parquet_file_that_lies_about_its_size_takes_no_memory(tmp_path: Path)
         [sys.executable, "-c", code, "embed", "-p", "local", "-f", str(path)],
         capture_output=True, timeout=60, check=False,
     )  # fmt: skip
-    failed(done, 6, "not a whole Parquet file")
+    failed(done, 6, "cannot be read as Parquet")
 
 
 def test_a_fifo_is_kept_for_the_next_run(job: Job) -> None:

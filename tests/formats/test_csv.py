@@ -370,7 +370,7 @@ def test_empty_columns_after_the_last_name_are_passed_over():
     ]
     assert problems(blocks) == [("syntax", 6, 4), ("syntax", 7, 5)]
     assert [one.reason for one in blocks[0].problems] == [
-        "column 4 holds a value, and the header has no name for it",
+        "column 4 has a value, but the header has no name for it",
         "the record has 5 fields, the header 2",
     ]
     assert blocks[0].blank == 1

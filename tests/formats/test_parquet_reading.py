@@ -212,7 +212,7 @@ def test_what_is_not_a_whole_parquet_file_is_an_error(tmp_path, damage):
         path = path.with_suffix(".parquet.gz")
         data = bytearray(b"\x1f\x8b" + bytes(20))
     path.write_bytes(data)
-    with pytest.raises(InputError, match="not a whole Parquet file") as caught:
+    with pytest.raises(InputError, match="cannot be read as Parquet") as caught:
         read_files(path)
     assert caught.value.where == str(path)
     assert ("decompress" in caught.value.hint) == (damage == "gzip")

@@ -143,7 +143,7 @@ def test_without_a_tokenizer_a_token_is_taken_for_two_bytes_and_that_is_said(pol
     done = preparation(block(WORDS, "é" * 10))
     assert all(len(one.encode()) <= 20 for one in done.inputs)
     assert done.inputs[-1] == "é" * 10
-    assert "the model's tokenizer is not known; a token was taken for two bytes" in (
+    assert "the model's tokenizer is not known; tokens were estimated at two bytes each" in (
         preparation.notes()
     )
 

@@ -22,7 +22,7 @@ def test_nothing_sent_again_is_nothing_to_say() -> None:
 
 def test_causes_are_counted_the_most_frequent_first() -> None:
     events = [Retried("500", "", 1.0, 1, False)] * 2 + [Retried("429", "", 1.0, 1, False)] * 3
-    assert notes(*events) == [Note("sent again: 3 x 429, 2 x 500", "info")]
+    assert notes(*events) == [Note("retried: 3 x 429, 2 x 500", "info")]
 
 
 def test_what_may_have_been_billed_twice_is_a_warning_with_requests_and_tokens() -> None:

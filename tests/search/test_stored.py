@@ -201,7 +201,7 @@ def test_a_parquet_file_that_is_none_or_holds_texts_as_embedding(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"embedding": [1.0]}', "has 1 dimensions, those before it 2"),
+        ('{"embedding": [1.0]}', "has 1 dimension, those before it 2"),
         ('{"embedding": [1.0, null]}', "holds null at 1"),
         ('{"embedding": [1.0, "x"]}', 'holds "x" at 1'),
         ('{"embedding": 5}', "no embedding"),

@@ -13,6 +13,7 @@ from tovec.errors import Stopped, TovecError, UsageError
 from tovec.pipeline.packing import Packer
 from tovec.pipeline.prepare import Preparation
 from tovec.records import Limits
+from tovec.wording import count_phrase
 
 
 def ask(run: JobRun) -> None:
@@ -29,8 +30,9 @@ def ask(run: JobRun) -> None:
         asyncio.run(_gather(run, prepare, budget, commit))
     except (Stopped, TovecError):
         if len(run.job.log):
-            done = f"{len(run.job.log):,} vectors are stored in {run.work.directory}"
-            run.note(f"stopped; {done}; run the same command to go on", "warning")
+            vectors = count_phrase(len(run.job.log), "vector is", "vectors are")
+            done = f"{vectors} stored in {run.work.directory}"
+            run.note(f"stopped; {done}; run the same command to resume", "warning")
         raise
     finally:
         run.report.rows, run.report.blank = prepare.rows, prepare.blank

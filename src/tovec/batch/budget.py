@@ -20,6 +20,7 @@ from tovec.endpoint.transport import Call, Reply, Transport
 from tovec.errors import PersonError
 from tovec.pipeline.packing import utf8_bytes
 from tovec.records import Inputs, Request
+from tovec.wording import count_phrase
 
 CountBatch = Callable[[list[str]], list[int]]
 
@@ -96,7 +97,7 @@ class Budget:
         """Return the error that ends a run before it would exceed its limit."""
         lost = f", {self.unanswered:,} more may have been billed for attempts without an answer"
         return PersonError(
-            f"{self._because} is reached: {self.spent:,} tokens are spent"
+            f"{self._because} is reached: {count_phrase(self.spent, 'token')} spent"
             f"{lost if self.unanswered else ''}; the next request would exceed it",
             hint="what was received is stored; raise the limit and run the same command again",
         )

@@ -51,7 +51,7 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     report.price = connection.model.price
     finished = finish_removal(work.directory)
     if finished is not None and finished.get("output") == as_text(work.output):
-        observer(Note("the job was done already, but for tidying up", "warning"))
+        observer(Note("the job had finished; only clean-up was left", "warning"))
         return report
     job = Job(work.directory, identity(connection), repair=work.repair)
     try:
@@ -154,7 +154,8 @@ def _repaired(damage: Damage, vectors: int) -> Note:
     found = []
     if damage.pieces:
         pieces = count_phrase(damage.pieces, "piece")
-        found.append(f"{pieces} ({damage.bytes:,} bytes) moved to {', '.join(damage.files)}")
+        size = count_phrase(damage.bytes, "byte")
+        found.append(f"{pieces} ({size}) moved to {', '.join(damage.files)}")
     elif damage.rewritten:
         found.append("some answers were missing")
     if damage.missing:

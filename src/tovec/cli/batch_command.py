@@ -112,20 +112,22 @@ def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> No
     reporter.say("info" if common.quiet else "summary", _summary(done, work), **done.as_json())
     if done.rejected:
         where = work.rejects_path
-        hint = f"the vectors are kept in {work.directory}: mend the rows and run again"
-        reporter.say("warning", f"{done.rejected:,} rows were rejected, see {where}; {hint}")
+        rows = count_phrase(done.rejected, "row was", "rows were")
+        hint = f"the vectors are kept in {work.directory}: fix the rows and run again"
+        reporter.say("warning", f"{rows} rejected, see {where}; {hint}")
         raise typer.Exit(3)
 
 
 def _summary(done: Report, work: Batch) -> str:
     figures = done.as_json()
-    parts = [f"{done.written:,} rows written to {work.output}"]
+    parts = [f"{count_phrase(done.written, 'row')} written to {work.output}"]
     if done.reused:
-        parts.append(f"{done.reused:,} vectors reused")
+        parts.append(f"{count_phrase(done.reused, 'vector')} reused")
     if figures["inputs_repeated"]:
-        parts.append(f"{figures['inputs_repeated']:,} equal texts asked for once")
+        repeated = count_phrase(figures["inputs_repeated"], "repeated text")
+        parts.append(f"{repeated} requested once")
     requests = count_phrase(done.traffic.answers, "request")
-    tokens = f"{done.tokens:,} tokens"
+    tokens = count_phrase(done.tokens, "token")
     if done.traffic.estimated:
         tokens = f"at most {tokens} (the endpoint does not report them)"
     parts += [requests, tokens]
@@ -135,8 +137,8 @@ def _summary(done: Report, work: Batch) -> str:
         causes = ", ".join(f"{cause} {count:,}" for cause, count in retried.most_common())
         parts.append(f"retried: {causes}")
     if twice := done.resent.maybe_paid:
-        parts.append(f"{twice:,} requests may have been billed twice")
+        parts.append(f"{count_phrase(twice, 'request')} may have been billed twice")
     if done.blank:
-        parts.append(f"{done.blank:,} blank lines skipped")
+        parts.append(f"{count_phrase(done.blank, 'blank line')} skipped")
     parts.append(clock(figures["seconds"]))
     return ", ".join(parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tovec.cli.tables import fit
 from tovec.cli.terminal import encodable, safe
+from tovec.wording import count_phrase
 
 if TYPE_CHECKING:
     from tovec.search.metrics import Scores
@@ -64,7 +65,7 @@ def matrix(names: list[str], scores: Scores, metric: str) -> None:
         line.plain = encodable(line.plain, sys.stdout)
         console.print(line)
     if shown < len(names):
-        _line(f"{len(names) - shown} more columns: --format tsv")
+        _line(f"{count_phrase(len(names) - shown, 'more column')}: --format tsv")
 
 
 def _style(share: float) -> str:

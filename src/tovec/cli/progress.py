@@ -225,10 +225,11 @@ class Bar:
 def parts_of(progress: Progress) -> dict[str, str]:
     """Return the parts of a progress line by name, in their order."""
     about = "about " if progress.phase == "asking" else ""
-    of = f" of {about}{progress.total:,}" if progress.total else ""
-    parts = {"rows": f"{progress.phase} {progress.rows:,}{of} rows"}
+    rows = count_phrase(progress.total or progress.rows, "row")
+    rows = f"{progress.rows:,} of {about}{rows}" if progress.total else rows
+    parts = {"rows": f"{progress.phase} {rows}"}
     if progress.tokens or progress.phase == "asking":
-        parts["tokens"] = f"{progress.tokens:,} tokens"
+        parts["tokens"] = count_phrase(progress.tokens, "token")
     if progress.cost:
         parts["cost"] = f"${progress.cost:.4f}"
     if progress.retries:

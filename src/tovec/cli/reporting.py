@@ -9,7 +9,7 @@ from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import TovecError
 from tovec.events import Answered, Event, Held, Level, Note, Refused, Retried, Sent, Split
 from tovec.startup import forbid_core_files
-from tovec.wording import rfc3339
+from tovec.wording import count_phrase, rfc3339
 
 # The verbosity from which each is shown.
 LEVELS: Mapping[Level, int] = {
@@ -85,15 +85,18 @@ class Reporter:
                     f"{cause}: attempt {attempt} failed{paid}; again in {delay:.1f} s. {detail}",
                 )
             case Split(items, cause, _, _):
-                self.say("info", f"{cause}: a request of {items} inputs is sent in halves")
+                self.say(
+                    "info", f"{cause}: a request of {count_phrase(items, 'input')} is split in two"
+                )
             case Refused(reason):
-                self.say("info", f"one input is refused: {reason}")
+                self.say("info", f"one input was refused: {reason}")
             case Held(seconds):
                 self.say("debug", f"the next request waits {seconds:.1f} s")
             case Sent(items, tokens, attempt):
-                self.say("debug", f"sent {items} inputs, about {tokens} tokens (attempt {attempt})")
+                sent = f"sent {_amount(items, tokens, 'about ')} (attempt {attempt})"
+                self.say("debug", sent)
             case Answered(items, tokens, seconds, request_id):
-                said = f"answer to {items} inputs, {tokens} tokens, {seconds:.3f} s"
+                said = f"answer to {_amount(items, tokens)}, {seconds:.3f} s"
                 self.say("debug", f"{said}, request {request_id or 'without id'}")
 
     def bug(self, error: BaseException) -> None:
@@ -106,8 +109,8 @@ class Reporter:
             return
         for line in where.splitlines():
             self._write(safe(line, 2_000))
-        self._write("tovec: this is a bug. Please report it with the lines above (check them first")
-        self._write("  for texts of yours) and the output of: tovec --version")
+        self._write("tovec: this is a bug. Please report it with the lines above (first")
+        self._write("  remove your own texts from them) and the output of: tovec --version")
 
     def _write(self, line: str) -> None:
         for blot in self._blot:
@@ -128,3 +131,8 @@ def _json_line(fields: Mapping[str, object]) -> str:
     import json
 
     return json.dumps(fields, ensure_ascii=True)
+
+
+def _amount(items: int, tokens: int | None, about: str = "") -> str:
+    size = "tokens not reported" if tokens is None else about + count_phrase(tokens, "token")
+    return f"{count_phrase(items, 'input')}, {size}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tovec.records import Limits, Request
+from tovec.wording import count_phrase
 
 
 def fits(request: Request, limits: Limits, most_tokens: float | None) -> bool:
@@ -34,12 +35,12 @@ def learned(request: Request, limits: Limits, words: str) -> tuple[Limits, str]:
         fitting = [number for number in named if 0 < number < request.tokens]
         tokens = max(fitting, default=max(1, request.tokens // 2))
         found = limits._replace(tokens=min(limits.tokens or tokens, tokens))
-        return found, f"{found.tokens:,} tokens"
+        return found, count_phrase(found.tokens or 0, "token")
     if re.search(r"batch|input|item|array|text", words, re.I):
         fitting = [number for number in named if 0 < number < size]
         items = max(fitting, default=max(1, size // 2))
         found = limits._replace(items=min(limits.items or items, items))
-        return found, f"{found.items:,} inputs"
+        return found, count_phrase(found.items or 0, "input")
     half = max(1, request.tokens * 2)
     found = limits._replace(body_bytes=min(limits.body_bytes or half, half))
-    return found, f"about {found.body_bytes:,} bytes"
+    return found, f"about {count_phrase(found.body_bytes or 0, 'byte')}"

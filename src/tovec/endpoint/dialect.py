@@ -13,6 +13,7 @@ from tovec.endpoint.outcomes import Field, Fields
 from tovec.endpoint.refusal import BadAnswer
 from tovec.errors import PersonError
 from tovec.events import Level
+from tovec.wording import count_phrase
 
 MIN_LENGTH, MAX_LENGTH = 1e-3, 1e3  # of a vector: outside, it was read in the wrong format
 OTHER_FORMAT = "--encoding-format float asks for plain numbers"
@@ -94,7 +95,9 @@ class Dialect:
             return
         dropped = self._encodings.pop(0)
         then = self.encoding or "its default"
-        self._say(f"the endpoint refuses encoding_format={dropped}: {then} instead", "info")
+        self._say(
+            f"the endpoint refuses encoding_format={dropped}: requesting {then} instead", "info"
+        )
 
     # Vectors that contradict others -----------------------------------------------------------
 
@@ -102,7 +105,7 @@ class Dialect:
         """Take note that the endpoint's base64 holds float64: numbers are asked for instead."""
         self.has_doubles = True
         self._encodings = ["float"]
-        self._say("the endpoint's base64 holds float64: numbers are asked for instead", "warning")
+        self._say("the endpoint's base64 holds float64: requesting numbers instead", "warning")
 
     def accept(self, vectors: NDArray[np.float32], model: str) -> NDArray[np.float32]:
         """Return an answer's vectors in the dimensions that were asked for.
@@ -118,7 +121,7 @@ class Dialect:
         self.model = self.model or model or None
         if model and model != self.model:
             raise self._error(
-                f"the endpoint answers with the model {model!r}, before with {self.model!r}",
+                f"the endpoint now answers with the model {model!r}, earlier with {self.model!r}",
                 MIXED_MODELS,
             )
         return vectors
@@ -128,14 +131,15 @@ class Dialect:
         if wanted is None or found == wanted:
             return vectors
         if found < wanted:
-            raise self._error(f"the model has {found} dimensions, not {wanted}")
+            raise self._error(f"the model has {_dimensions(found)}, not {wanted:,}")
         if not self._known.may_be_cut:
             raise self._error(
-                f"the endpoint ignores --dimensions: {found} came, {wanted} were asked for",
+                f"the endpoint ignores --dimensions: it returned {found:,}, not {wanted:,}",
                 "leave --dimensions out, or choose a model whose vectors may be cut",
             )
         self._say(
-            f"the endpoint does not take --dimensions: {found} are cut to {wanted} here", "warning"
+            f"the endpoint does not support --dimensions: tovec cuts {found:,} to {wanted:,}",
+            "warning",
         )
         return cut(vectors, wanted)
 
@@ -143,7 +147,7 @@ class Dialect:
         known = self._known.dimensions
         if found is None or known is None or known == found:
             return
-        what = f"{self._endpoint.model} has {known} dimensions, not {found}"
+        what = f"{self._endpoint.model} has {_dimensions(known)}, not {found:,}"
         advice = f"another model or number format? {OTHER_FORMAT}"
         if self._known.is_sure:
             raise self._error(what, advice)
@@ -155,9 +159,9 @@ class Dialect:
             return
         if found != self._other_dimensions:  # once may be a mix-up in between
             self._other_dimensions = found
-            raise BadAnswer(f"an answer has {found} dimensions, before {self.dimensions}")
+            raise BadAnswer(f"an answer has {_dimensions(found)}, earlier ones {self.dimensions:,}")
         raise self._error(
-            f"the endpoint answers with {found} dimensions, before with {self.dimensions}",
+            f"the endpoint now answers with {_dimensions(found)}, earlier with {self.dimensions:,}",
             MIXED_MODELS,
         )
 
@@ -184,3 +188,7 @@ def cut(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     lengths = np.linalg.norm(part, axis=1, keepdims=True)
     result: NDArray[np.float32] = (part / np.where(lengths == 0, 1, lengths)).astype(np.float32)
     return result
+
+
+def _dimensions(number: int) -> str:
+    return count_phrase(number, "dimension")

@@ -24,6 +24,7 @@ import httpx
 from tovec.endpoint.address import PORTS, Origin
 from tovec.endpoint.transport import Phase, Progress
 from tovec.endpoint.trust import trusted
+from tovec.wording import count_phrase
 
 ADDRESS_SECONDS = 2.0  # for each address of a host but the last: a dead one must not use up all
 BUFFER_BYTES = 1 << 16
@@ -189,7 +190,9 @@ class _Connection:
         with _httpx_errors():
             received = self._reader.readinto(room)
             if received < len(room):
-                raise http.client.HTTPException(f"{received} of {len(room)} bytes were received")
+                raise http.client.HTTPException(
+                    f"{received:,} of {count_phrase(len(room), 'byte')} were received"
+                )
 
     @staticmethod
     def read_piece(response: http.client.HTTPResponse) -> bytes:

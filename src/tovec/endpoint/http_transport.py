@@ -27,6 +27,7 @@ from tovec.endpoint.refusal import FailureKind, TransportFailure
 from tovec.endpoint.transport import Call, Phase, Progress, Reply
 from tovec.endpoint.trust import HINT, trusted
 from tovec.errors import PersonError
+from tovec.wording import count_phrase
 
 CONNECT_SECONDS = 10.0
 STALE_SECONDS = 0.5  # that a connection had been closed shows within a round trip
@@ -153,7 +154,9 @@ def _inflated(body: bytes, encoding: str, cap: int) -> bytes:
 
 
 def _too_large(cap: int) -> TransportFailure:
-    return TransportFailure("foreign", "too large", f"the answer exceeds {cap:,} bytes")
+    return TransportFailure(
+        "foreign", "too large", f"the answer exceeds {count_phrase(cap, 'byte')}"
+    )
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:

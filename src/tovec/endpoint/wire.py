@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tovec.endpoint.refusal import BadAnswer
 from tovec.records import Inputs, Usage
+from tovec.wording import count_phrase
 
 MAX_DIMENSIONS = 65_536
 
@@ -55,7 +56,8 @@ def decode(body: bytes | bytearray, count: int) -> Decoded:
             'the server\'s reply is not an embeddings response (no "data" list)', shape=True
         )
     if len(data) != count:
-        raise BadAnswer(f"the answer has {len(data)} embeddings for {count} inputs")
+        inputs = count_phrase(count, "input")
+        raise BadAnswer(f"the answer has {count_phrase(len(data), 'embedding')} for {inputs}")
     if not all(isinstance(item, dict) for item in data):
         raise BadAnswer("an item of `data` is not an object", shape=True)
     vectors = _vectors([item.get("embedding") for item in data])
@@ -100,10 +102,11 @@ def _vectors(embeddings: list[Any]) -> NDArray[np.float32]:
     sizes = list(map(len, rows))
     size = sizes[0]
     if not 0 < size <= 4 * MAX_DIMENSIONS:
-        raise BadAnswer(f"an embedding has {size // 4} dimensions")
+        raise BadAnswer(f"an embedding has {count_phrase(size // 4, 'dimension')}")
     if sizes.count(size) < len(sizes):
         other = next(one for one in sizes if one != size)
-        raise BadAnswer(f"embeddings of {size // 4} and {other // 4} dimensions in one")
+        different = count_phrase(other // 4, "dimension")
+        raise BadAnswer(f"one answer has embeddings of {size // 4:,} and {different}")
     matrix = np.frombuffer(bytearray().join(rows), "<f4").reshape(len(rows), -1)
     _check_values(matrix)
     return matrix
@@ -117,7 +120,9 @@ def _from_base64(text: str) -> bytes:
     except ValueError:
         raise BadAnswer("an embedding is neither base64 nor a list of numbers") from None
     if len(raw) % 4:
-        raise BadAnswer(f"an embedding of {len(raw)} bytes is no sequence of float32")
+        raise BadAnswer(
+            f"an embedding of {count_phrase(len(raw), 'byte')} is not an array of float32"
+        )
     return raw
 
 

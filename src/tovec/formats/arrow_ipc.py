@@ -18,6 +18,7 @@ from tovec.formats.protocols import ReadOptions
 from tovec.formats.recognition import binary_kind
 from tovec.formats.source import ChunkStream, chunks, shown
 from tovec.records import Block
+from tovec.wording import count_phrase
 
 _MARK = b"ARROW1"
 _HEADER_BYTES = 8  # the mark, padded
@@ -73,7 +74,8 @@ class IpcTable:
             yield batch
         if self._is_file and not self._ends():
             raise InputError(
-                f"the Arrow file is cut short, after {self._rows:,} rows", where=self._source
+                f"the Arrow file is cut short, after {count_phrase(self._rows, 'row')}",
+                where=self._source,
             )
 
     def _ends(self) -> bool:
@@ -85,5 +87,6 @@ class IpcTable:
     def _damaged(self, error: Exception) -> InputError:
         reason = str(error).partition("\n")[0].rstrip(".")[:200] or "a length is damaged"
         return InputError(
-            f"not whole Arrow IPC, after {self._rows:,} rows: {reason}", where=self._source
+            f"damaged Arrow IPC, after {count_phrase(self._rows, 'row')}: {reason}",
+            where=self._source,
         )

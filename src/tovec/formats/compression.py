@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from tovec.errors import InputError, UsageError
+from tovec.wording import count_phrase
 
 CHUNK = 1 << 20
 SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
@@ -83,7 +84,7 @@ def decompress(stream: BufferedReader, source: str) -> Iterator[bytes]:
 
 def _broken(what: str, read: int, source: str) -> InputError:
     return InputError(
-        f"the compressed file {what}, after {read:,} bytes of its content",
+        f"the compressed file {what}, after {count_phrase(read, 'byte')} of its content",
         where=source,
         hint="copy or compress it again; rows after this point were not read",
     )

@@ -26,6 +26,7 @@ from tovec.formats.fields import TextField
 from tovec.formats.protocols import ReadOptions
 from tovec.formats.source import chunks, shown
 from tovec.records import Block, Problem
+from tovec.wording import count_phrase
 
 SAMPLE_BYTES = 1 << 20  # in which types are found: a fixed stretch, however the bytes arrive
 _ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
@@ -165,7 +166,7 @@ class _File:
         kept = list(names[: last + 1])
         if kept.count("") > 1:
             raise InputError(
-                f"{kept.count('')} columns have no name",
+                f"{count_phrase(kept.count(''), 'column has', 'columns have')} no name",
                 where=f"{self._source}, line {self._line}",
                 hint="name them in the header; --no-header reads the first record as a row",
             )
@@ -250,10 +251,10 @@ class _File:
             if not any(record[width:]):
                 return None
             place = next(i for i, one in enumerate(record) if i >= width and one)
-            reason = f"column {place + 1} holds a value, and the header has no name for it"
+            reason = f"column {place + 1} has a value, but the header has no name for it"
         else:
-            fields = "1 field" if len(record) == 1 else f"{len(record)} fields"
-            reason = f"the record has {fields}, the header {width}"
+            fields = count_phrase(len(record), "field")
+            reason = f"the record has {fields}, the header {width:,}"
         return reason, "syntax", encode(raw, self._options)
 
     def _check_sizes(self, text: str, ends: Sequence[int]) -> None:

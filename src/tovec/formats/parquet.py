@@ -30,6 +30,7 @@ from tovec.formats.protocols import ReadOptions, Sink, VectorMeta, WriteOptions
 from tovec.formats.recognition import binary_kind
 from tovec.formats.source import open_source, shown
 from tovec.records import Block, Rows
+from tovec.wording import count_phrase
 
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 65_536
@@ -58,8 +59,9 @@ def read(
             if isinstance(error, OSError) and error.errno:
                 raise FileError(f"reading failed: {error.strerror}", where=shown(path)) from None
             reason = str(error).partition("\n")[0].rstrip(".")
+            after = f", after {count_phrase(read, 'row')}" if read else ""
             raise InputError(
-                f"not a whole Parquet file: {reason}" + (f", after {read:,} rows" if read else ""),
+                f"cannot be read as Parquet: {reason}{after}",
                 where=shown(path),
                 hint="decompress it first: Parquet is compressed inside" * has_suffix(path),
             ) from None

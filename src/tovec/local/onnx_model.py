@@ -20,6 +20,7 @@ from tovec.errors import UsageError
 from tovec.local.hub_tokenizer import HubTokenizer, missing_extra
 from tovec.local.model_folder import ModelFolder
 from tovec.local.vector_rows import normalize_rows
+from tovec.wording import count_phrase
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -132,10 +133,11 @@ class _EncodedTexts:
         for places in _batches([len(one) for one in self._ids]):
             pooled = self._model.run([self._ids[place] for place in places])
             if pooled.ndim != 2 or pooled.shape[1] < dimensions:
+                named = count_phrase(dimensions, "dimension")
                 raise UsageError(
                     f"the model gives vectors of the shape {list(pooled.shape)}",
                     where=str(self._model.folder.weights),
-                    hint=f"its folder names {dimensions} dimensions: are the files of one model?",
+                    hint=f"its folder names {named}: are the files of one model?",
                 )
             vectors[places] = pooled[:, :dimensions]
         if self._model.folder.normalize:

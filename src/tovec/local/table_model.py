@@ -20,6 +20,7 @@ from tovec.errors import UsageError
 from tovec.local.hub_tokenizer import HubTokenizer
 from tovec.local.model_folder import ModelFolder
 from tovec.local.vector_rows import normalize_rows
+from tovec.wording import count_phrase
 
 EXTRA = "model2vec"
 TABLES = ("embeddings", "embedding.weight")  # model2vec's name, sentence-transformers' name
@@ -121,7 +122,7 @@ def _read_table(folder: ModelFolder, tokenizer: HubTokenizer) -> _Table:
     known = len(vectors) if rows is None else len(rows)
     if known < (size := tokenizer.vocabulary_size()):
         raise UsageError(
-            f"holds {known} rows for a tokenizer of {size} tokens",
+            f"holds {count_phrase(known, 'row')} for a tokenizer of {count_phrase(size, 'token')}",
             where=where,
             hint="are the files of one model?",
         )

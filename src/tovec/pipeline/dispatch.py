@@ -16,6 +16,7 @@ from tovec.endpoint.outcomes import Reject, Step, Stop, Tally
 from tovec.errors import PersonError
 from tovec.events import Note, Observer, Refused, Split
 from tovec.records import Answer, Limits, Request, Usage
+from tovec.wording import count_phrase
 
 Store = Callable[[int, Request, Answer], Awaitable[None]]
 """Stores the answer to a part of a request, which begins at its input of that number."""
@@ -79,7 +80,8 @@ class Dispatcher:
         except Outgrown:
             if len(request) > 1:
                 return await self._in_parts(request, start, store)
-            why = f"it needs about {request.tokens:,} tokens, more than a minute has room for"
+            tokens = count_phrase(request.tokens, "token")
+            why = f"it needs about {tokens}, more than the limit per minute"
             is_settled = True
         except Rejected as rejected:
             why = rejected.why.reason

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tovec.errors import UsageError
 from tovec.pipeline.reorder import Extra, Prepared
 from tovec.records import Block
+from tovec.wording import count_phrase
 
 if TYPE_CHECKING:
     from tovec.text.split import Chunk, Measure
@@ -93,13 +94,14 @@ class Cutter:
         """Say what was done."""
         if not self.rows:
             return []
+        chunks = count_phrase(self.chunks, "chunk")
         done = {
-            "truncate": f"truncated to {self.limit:,} tokens",
-            "split": f"split into {self.chunks:,} chunks",
-            "mean": f"given the mean of {self.chunks:,} chunks",
+            "truncate": f"truncated to {count_phrase(self.limit or 0, 'token')}",
+            "split": f"split into {chunks}",
+            "mean": f"given the mean of {chunks}",
         }[self.policy]
-        rows = "1 long text was" if self.rows == 1 else f"{self.rows:,} long texts were"
-        unknown = "the model's tokenizer is not known; a token was taken for two bytes"
+        rows = count_phrase(self.rows, "long text was", "long texts were")
+        unknown = "the model's tokenizer is not known; tokens were estimated at two bytes each"
         return [f"{rows} {done}", *([unknown] if self._count is None else [])]
 
     def _measure(self) -> Measure:
@@ -187,5 +189,7 @@ def _limit(long: LongTexts, item_tokens: int | None) -> int | None:
     if overlap and policy == "truncate":
         raise UsageError("--overlap is for --long split and mean")
     if not 0 <= overlap <= limit // 2:
-        raise UsageError(f"--overlap is at most half of a chunk: {limit // 2:,} tokens")
+        raise UsageError(
+            f"--overlap is at most half of a chunk: {count_phrase(limit // 2, 'token')}"
+        )
     return limit

@@ -65,9 +65,9 @@ class Preparation:
             if problem.kind == "empty":
                 self.reject(problem)
             elif problem.kind == "encoding":
-                self._refuse(problem, f"{NAME_IT}; `tovec batch` rejects such rows and goes on")
+                self._refuse(problem, f"{NAME_IT}; `tovec batch` rejects such rows and continues")
             else:
-                self._refuse(problem, "fix the row; `tovec batch` rejects such rows and goes on")
+                self._refuse(problem, "fix the row; `tovec batch` rejects such rows and continues")
         long = self._cutter.too_long(block)
         if long and self._cutter.policy == "error":
             block, long = self._without(block, long), {}
@@ -137,7 +137,8 @@ class Preparation:
         """Refuse the rows that are too long; return the others."""
         hint = "--long truncate, split or mean says what to do with long texts"
         for i, size in long.items():
-            why = f"the text has {size:,} tokens, the model takes {self._cutter.limit:,}"
+            tokens = count_phrase(size, "token")
+            why = f"the text has {tokens}, the model takes {self._cutter.limit:,}"
             row = block.rows.take([i]).json()[0]
             place = (block.source, block.lines[i], block.index[i])
             self._refuse(Problem(*place, why, "long", row, block.unit), hint)

@@ -34,9 +34,8 @@ class Retries:
         """Say what was tried again; a warning where money is concerned."""
         if causes := +self.causes:
             said = ", ".join(f"{count:,} x {cause}" for cause, count in causes.most_common())
-            self._observe(Note(f"sent again: {said}", "info"))
+            self._observe(Note(f"retried: {said}", "info"))
         if self.maybe_paid:
             requests = count_phrase(self.maybe_paid, "request")
-            self._observe(
-                Note(f"{requests}, about {self.tokens:,} tokens, may have been billed twice")
-            )
+            tokens = count_phrase(self.tokens, "token")
+            self._observe(Note(f"{requests}, about {tokens}, may have been billed twice"))

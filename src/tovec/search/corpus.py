@@ -17,6 +17,7 @@ from tovec.formats.rows import PlainRows
 from tovec.records import Rows
 from tovec.search.vector_files.stored import Stored, Vectors
 from tovec.settings import Settings
+from tovec.wording import count_phrase
 
 ENDPOINT_FLAGS = ("model", "provider", "base_url", "url")
 LOOKUP_ROWS = 4096  # rows' fields looked through at once
@@ -58,11 +59,7 @@ def settings_for(stored: Stored, settings: Settings) -> Settings:
             if known[stored.provider or ""].base_url or known[stored.provider or ""].in_process:
                 settings = settings._replace(base_url=None, url=None)
     if "dimensions" in flags and settings.dimensions != stored.dimensions:
-        raise UsageError(
-            f"the vectors have {stored.dimensions} dimensions, not {settings.dimensions}",
-            where=stored.source,
-            hint="leave -d out: the query gets as many as the file has",
-        )
+        raise _other_dimensions(stored, settings.dimensions)
     native = models.find(settings.model).dimensions if settings.model else None
     asked = None if native == stored.dimensions else stored.dimensions
     if native is None and "dimensions" not in flags:
@@ -86,13 +83,17 @@ def _settings_for_folder(stored: Stored, settings: Settings, flags: set[str]) ->
             hint=f"name the folder: -p {provider} -m DIR",
         )
     if "dimensions" in flags and settings.dimensions != stored.dimensions:
-        raise UsageError(
-            f"the vectors have {stored.dimensions} dimensions, not {settings.dimensions}",
-            where=stored.source,
-            hint="leave -d out: the query gets as many as the file has",
-        )
+        raise _other_dimensions(stored, settings.dimensions)
     return settings._replace(
         provider=provider, base_url=None, url=None, dimensions=stored.dimensions
+    )
+
+
+def _other_dimensions(stored: Stored, asked: int | None) -> UsageError:
+    return UsageError(
+        f"the vectors have {count_phrase(stored.dimensions, 'dimension')}, not {asked}",
+        where=stored.source,
+        hint="leave -d out: the query gets as many as the file has",
     )
 
 
@@ -113,8 +114,8 @@ def check_dimensions(stored: Stored, queries: Vectors, model: str) -> None:
     """Raise PersonError when queries have other dimensions than what they are to search."""
     if stored.rows and queries.shape[1] != stored.dimensions:
         raise PersonError(
-            f"{model} gives {queries.shape[1]} dimensions, the stored vectors have "
-            f"{stored.dimensions}: they cannot be compared",
+            f"{model} gives {count_phrase(queries.shape[1], 'dimension')}, the stored vectors have "
+            f"{stored.dimensions:,}: they cannot be compared",
             where=stored.source,
             hint=f"-d {stored.dimensions} asks for as many, if the same model made both",
         )
@@ -136,7 +137,7 @@ def find_rows(stored: Stored, ids: Sequence[str], field: str | None) -> list[int
                 places[str(value)].append(row)
     for wanted, rows in places.items():
         if len(rows) != 1:
-            what = "no row has" if not rows else f"{len(rows)} rows have"
+            what = count_phrase(len(rows), "row has", "rows have") if rows else "no row has"
             raise UsageError(
                 f"{what} the {field or 'id'} {wanted!r}",
                 where=stored.source,

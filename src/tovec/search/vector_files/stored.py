@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tovec.errors import InputError
+from tovec.wording import count_phrase
 
 WRITE_BOTH = "write the matrix again, or remove its side files and name the model with -m"
 
@@ -70,5 +71,6 @@ def mismatch(path: str, why: str) -> InputError:
 def different(found: int, expected: int, where: str) -> InputError:
     """Return the error for a vector of another length than those before it."""
     return InputError(
-        f"the vector has {found:,} dimensions, those before it {expected:,}", where=where
+        f"the vector has {count_phrase(found, 'dimension')}, those before it {expected:,}",
+        where=where,
     )

@@ -58,8 +58,8 @@ class StoredNpy(MappedMatrix):
                 self._starts = _line_starts(file)
                 if len(self._starts) != self.rows:
                     raise InputError(
-                        f"the ids file has {_lines(len(self._starts))}, but the matrix has "
-                        f"{self.rows:,} rows",
+                        f"the ids file has {count_phrase(len(self._starts), 'line')}, "
+                        f"but the matrix has {count_phrase(self.rows, 'row')}",
                         where=self._ids,
                         hint=WRITE_BOTH,
                     )
@@ -79,10 +79,6 @@ class StoredNpy(MappedMatrix):
         return found
 
 
-def _lines(count: int) -> str:
-    return count_phrase(count, "line")
-
-
 def _npy_header(file: BufferedReader, path: str) -> tuple[tuple[int, int], np.dtype[Any], int]:
     """Return shape, type and the offset of the numbers."""
     form = np.lib.format
@@ -98,7 +94,7 @@ def _npy_header(file: BufferedReader, path: str) -> tuple[tuple[int, int], np.dt
             f"it holds {dtype} of shape {shape}; vectors are rows of floats", where=path
         )
     if shape[0] < 0:
-        raise InputError(f"its header says {shape[0]} rows", where=path)
+        raise InputError(f"its header says {count_phrase(shape[0], 'row')}", where=path)
     if fortran:
         raise InputError(
             "its columns are stored together, not its rows",
@@ -120,7 +116,10 @@ def _side_file(path: str, shape: tuple[int, int]) -> dict[str, Any]:
     if not isinstance(about, dict) or len(data) > MAX_SIDE_BYTES:
         raise InputError("not a JSON object", where=side, hint=WRITE_BOTH)
     if (about.get("rows"), about.get("dimensions")) != shape:
-        raise mismatch(path, f"the matrix has {shape[0]:,} rows of {shape[1]:,} numbers")
+        raise mismatch(
+            path,
+            f"the matrix has {count_phrase(shape[0], 'row')} of {count_phrase(shape[1], 'number')}",
+        )
     return about
 
 
