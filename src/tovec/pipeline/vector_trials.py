@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tovec.errors import PersonError, TovecError
 from tovec.pipeline.connect import Connection
 from tovec.records import Request
+from tovec.wording import count_phrase
 
 MIN_COSINE = 0.9999  # between two vectors of one text
 MAX_DIFFERENCE = 1e-5  # between two encodings of one vector, of its length
@@ -118,14 +119,14 @@ def _parallel(connection: Connection, alone: Vectors) -> tuple[Vectors, Vectors]
 def _compare(name: str, expected: Vectors, found: Vectors) -> Trial:
     if expected.shape != found.shape:
         was, now = expected.shape[1], found.shape[1]
-        return Trial(name, f"{now} dimensions instead of {was}", same=False)
+        return Trial(name, f"{count_phrase(now, 'dimension')} instead of {was:,}", same=False)
     cosines = _cosines(expected, found)
     least = float(cosines.min())
     detail = f"least cosine {least:.6f}"
     if least >= MIN_COSINE:
         return Trial(name, detail, same=True)
     wrong = int((cosines < MIN_COSINE).sum())
-    detail += f", {wrong} of {len(cosines)} vectors differ"
+    detail += f", different vectors: {wrong:,} of {len(cosines):,}"
     if _is_rearranged(expected, found):
         detail += ": they are those of other texts"
     return Trial(name, detail, same=False)
