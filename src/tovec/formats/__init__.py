@@ -9,6 +9,8 @@ from io import RawIOBase
 from typing import TYPE_CHECKING
 
 from tovec.errors import InputError, UsageError
+from tovec.formats import applicability, compression, source
+from tovec.formats.directories import Listing
 from tovec.formats.protocols import ReadOptions, Sink, VectorMeta, WriteOptions, Writer
 
 if TYPE_CHECKING:
@@ -52,8 +54,6 @@ def read(
     block. Raises UsageError for an option that the user named (`options.given`) and that acts on
     none of the files.
     """
-    from tovec.formats.directories import Listing
-
     check_given(paths, options)
     first = 0
     for path in paths:
@@ -82,8 +82,6 @@ def check_given(paths: Sequence[str], options: ReadOptions) -> None:
     if not options.given:
         return
     from tovec.formats import applicability
-    from tovec.formats.directories import Listing
-
     directory = any(os.path.isdir(path) for path in paths)  # noqa: PTH112
     applicability.check_glob(options.given, directory=directory)
     files = (file for one in paths for file in Listing(one, options.glob, options.ours))
@@ -106,8 +104,6 @@ def from_texts(texts: Sequence[str], options: ReadOptions = ReadOptions()) -> It
     from tovec.formats import lines
 
     if options.given and not options.plain_as_text:
-        from tovec.formats import applicability
-
         applicability.check_no_files(options.given, "texts given as arguments")
 
     return lines.from_texts(texts, options)
@@ -117,14 +113,10 @@ def format_of(path: str, options: ReadOptions) -> str:
     """Return the name of a file's format: as asked, else by its extension, else lines."""
     if options.format != "auto":
         return options.format
-    from tovec.formats import source
-
     return _BY_SUFFIX.get(source.suffix(path), "lines")
 
 
 def _reader(path: str, options: ReadOptions) -> Read:
-    from tovec.formats import source
-
     name = format_of(path, options)
     if options.null_separated and name != "lines":
         raise UsageError(f"-0 separates plain texts, and {source.shown(path)} is read as {name}")
@@ -142,8 +134,6 @@ def output_format(path: str | None, explicit: str | None) -> str:
 
     Raises UsageError for one that cannot be written, with the alternative.
     """
-    from tovec.formats import compression, source
-
     named = path is not None and path != "-" and not path.startswith(_PLACES)
     suffix = source.suffix(str(path)) if named else ""
     name = explicit or (_OUT_SUFFIX.get(suffix) if suffix else "jsonl")
@@ -178,8 +168,6 @@ def output_compression(path: str | None) -> str | None:
 
     Raises UsageError for the ending of a compression that is not written.
     """
-    from tovec.formats import compression
-
     if path is None or path == "-" or path.startswith(_PLACES):
         return None
     return compression.output_compression(path)
