@@ -192,7 +192,7 @@ def _refuse_shared(path: Path, status: os.stat_result) -> None:
 
 
 _STRINGS = ("provider", "model", "base_url", "url", "encoding_format", "user", "prompt")
-_FIELDS = tuple(name for name in Settings._fields if name != "origins")
+FIELDS = tuple(name for name in Settings._fields if name != "origins")
 
 
 def from_table(table: Mapping[str, object], where: str) -> Settings:
@@ -201,7 +201,7 @@ def from_table(table: Mapping[str, object], where: str) -> Settings:
     Raises UsageError for an unknown field, a wrong type, or a value outside its range.
     """
     for name, value in table.items():
-        if name not in _FIELDS:
+        if name not in FIELDS:
             raise UsageError(
                 f"the config file has a field that tovec does not know: {name}",
                 where=where,
@@ -220,7 +220,7 @@ def from_table(table: Mapping[str, object], where: str) -> Settings:
 
 def check(settings: Settings) -> None:
     """Raise UsageError for a setting that cannot be meant, wherever it came from."""
-    for name in _FIELDS:
+    for name in FIELDS:
         value = getattr(settings, name)
         if value is not None:
             named, where = named_by(settings, name)
@@ -302,4 +302,4 @@ def json_problem(value: object, depth: int = 0) -> str:
 
 
 def _suggestion(name: str) -> str:
-    return did_you_mean(name, _FIELDS, f"known fields: {', '.join(_FIELDS)}")
+    return did_you_mean(name, FIELDS, f"known fields: {', '.join(FIELDS)}")

@@ -82,6 +82,7 @@ def check_given(paths: Sequence[str], options: ReadOptions) -> None:
     if not options.given:
         return
     from tovec.formats import applicability
+
     directory = any(os.path.isdir(path) for path in paths)  # noqa: PTH112
     applicability.check_glob(options.given, directory=directory)
     files = (file for one in paths for file in Listing(one, options.glob, options.ours))

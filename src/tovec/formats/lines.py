@@ -24,16 +24,24 @@ RAW_KEPT = 64 << 10  # bytes of a bad row kept for the rejects file
 FIELDS = ("index", "text")
 
 
-def from_texts(texts: Sequence[str], options: ReadOptions = ReadOptions()) -> Iterator[Block]:  # noqa: B008
-    """Yield texts typed as arguments as blocks; an empty one is a problem of its block."""
+def from_texts(
+    texts: Sequence[str],
+    options: ReadOptions = ReadOptions(),  # noqa: B008
+    source: str = "argument",
+    first: int = 1,
+) -> Iterator[Block]:
+    """Yield texts as blocks; an empty one is a problem of its block.
+
+    They are named by `source` and a number, which begins at `first`.
+    """
     make = PlainText(options, FIELDS, "a text given as an argument")
     for start in range(0, len(texts), BLOCK_ROWS):
-        block = _Block("argument", make, unit="")
+        block = _Block(source, make, unit="")
         for i, text in enumerate(texts[start : start + BLOCK_ROWS], start):
             if not text or text.isspace():
-                block.problem(i, i + 1, "the text is empty", "empty")
+                block.problem(i, i + first, "the text is empty", "empty")
             else:
-                block.text(i, i + 1, text)
+                block.text(i, i + first, text)
         yield block.whole()
 
 

@@ -51,6 +51,7 @@ class Connection:
         self.provider = client.endpoint.provider
         self.concurrency, self.has_key = concurrency, has_key
         self.dispatcher = Dispatcher(client, observer)
+        self.takes_signals = True  # whether a signal ends a run in good order; not in a library
         self._background: BackgroundLoop | None = None
         self._folder = folder
 

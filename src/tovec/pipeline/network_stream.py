@@ -33,14 +33,15 @@ LAST_WRITE_SECONDS = 1.0  # for what is left to be written when a signal has sto
 
 
 def embed_over_network(
-    work: Work, background: BackgroundLoop, concurrency: int
+    work: Work, background: BackgroundLoop, concurrency: int, *, takes_signals: bool = True
 ) -> Generator[Finished, None, None]:
     """Yield blocks with up to `concurrency` requests under way.
 
-    Raises Stopped at a signal, and what ended the run early, after the blocks that were answered.
+    Raises Stopped at a signal, where the run `takes_signals`, and what ended it early, after the
+    blocks that were answered.
     """
     flow = _Flow(work, background.loop, concurrency)
-    with stop_on_signals(flow.stop_at) as signals:
+    with stop_on_signals(flow.stop_at, wanted=takes_signals) as signals:
         running = asyncio.run_coroutine_threadsafe(flow.run(), background.loop)
         try:
             while isinstance(item := flow.finished.get(), Finished):

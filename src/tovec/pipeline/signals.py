@@ -38,11 +38,11 @@ def handle_signals(call: Callable[[int], object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stop_on_signals(call: Callable[[int], object]) -> Iterator[list[int]]:
+def stop_on_signals(call: Callable[[int], object], *, wanted: bool = True) -> Iterator[list[int]]:
     """Have `call` take the first signal that ends a run; the signals that came are in the list.
 
     A write under way is not broken off then. At the second, Stopped is raised wherever the main
-    thread is. Ignored signals, and other threads, as above.
+    thread is. Ignored signals, and other threads, as above. Unless `wanted`, none is taken.
     """
     signals: list[int] = []
 
@@ -53,7 +53,7 @@ def stop_on_signals(call: Callable[[int], object]) -> Iterator[list[int]]:
         call(number)
 
     in_main = threading.current_thread() is threading.main_thread()
-    before = _taken() if in_main else {}
+    before = _taken() if in_main and wanted else {}
     try:
         for number in before:
             signal.signal(number, handle)

@@ -68,7 +68,12 @@ def embed_blocks(
     else:
         from tovec.pipeline.network_stream import embed_over_network
 
-        yield from embed_over_network(work, connection.background, connection.concurrency)
+        yield from embed_over_network(
+            work,
+            connection.background,
+            connection.concurrency,
+            takes_signals=connection.takes_signals,
+        )
     connection.dispatcher.check_accepted()
     empty = work.assembly.empty(preparation.no_extra, connection.dimensions)
     if empty is not None:

@@ -15,6 +15,7 @@ from tovec.errors import InputError
 from tovec.formats.fields import PlainText
 from tovec.formats.protocols import ReadOptions
 from tovec.formats.rows import PlainRows
+from tovec.pipeline.complete import check_complete, embed_all, without_empty
 from tovec.pipeline.connect import Connection
 from tovec.pipeline.long_texts import LongTexts
 from tovec.pipeline.prepare import Preparation
@@ -73,16 +74,6 @@ def embed_texts(
     return texts
 
 
-def embed_all(
-    connection: Connection, blocks: Iterator[Block], prepare: Preparation
-) -> Iterator[Finished]:
-    """Yield rows with their vectors. Raises InputError for a row that has none."""
-    with closing(embed_blocks(connection, without_empty(blocks), prepare)) as embedded:
-        for finished in embedded:
-            _check_whole(finished)
-            yield finished
-
-
 def embed_rows(
     connection: Connection,
     rows: Iterator[Block],
@@ -106,7 +97,7 @@ def embed_rows(
                 if len(finished.rows):
                     yield finished
             else:
-                _check_whole(finished)
+                check_complete(finished)
                 queries.add(finished.vectors)
 
 
@@ -116,12 +107,6 @@ def _marked(blocks: Iterator[Block], marks: deque[bool], mark: bool) -> Iterator
         if len(block.inputs):
             marks.append(mark)
         yield block
-
-
-def _check_whole(finished: Finished) -> None:
-    """Raise InputError where the endpoint refused a row."""
-    for source, line, reason in finished.refused:
-        raise InputError(f"the endpoint refuses the text: {reason}", where=f"{source}, line {line}")
 
 
 def _named(blocks: Iterator[Block], names: list[str], id_field: str | None) -> Iterator[Block]:
@@ -134,15 +119,6 @@ def _named(blocks: Iterator[Block], names: list[str], id_field: str | None) -> I
         elif isinstance(block.rows, PlainRows):  # the texts without what a template adds
             found = block.rows.values
         names += [one if isinstance(one, str) else str(one) for one in found]
-        yield block
-
-
-def without_empty(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Yield the blocks; raises InputError for a row without a text."""
-    for block in blocks:
-        for problem in block.problems:
-            if problem.kind == "empty":
-                raise InputError(problem.reason, where=problem.where)
         yield block
 
 
