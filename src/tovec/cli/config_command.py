@@ -2,15 +2,29 @@
 
 import os
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from tovec import startup
 from tovec.cli.arguments import load_settings
-from tovec.cli.options import CheckOptions, Common, EndpointOptions, ListingOptions
+from tovec.cli.options import Common, EndpointOptions, ListingOptions
 from tovec.cli.reporting import Reporter
-from tovec.cli.signatures import argument
+from tovec.cli.signatures import argument, group, option
 from tovec.cli.terminal import encodable, safe
 from tovec.errors import UsageError
+
+
+@group("Check")
+class CheckOptions(NamedTuple):
+    """What `tovec config check` tries beside one tiny request."""
+
+    vectors: Annotated[
+        bool,
+        option(
+            "--vectors",
+            "With check: ask for the same texts alone, in batches, beside long ones, in parallel "
+            "and in both encodings (some 60 small requests); their vectors must be the same.",
+        ),
+    ] = False
 
 
 def config(

@@ -1,17 +1,31 @@
 """The command `tovec models`."""
 
 import os
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from tovec.cli.arguments import load_settings
-from tovec.cli.options import Common, EndpointOptions, ListingOptions, ModelOptions
+from tovec.cli.options import Common, EndpointOptions, ListingOptions
 from tovec.cli.reporting import Reporter
-from tovec.cli.signatures import argument
+from tovec.cli.signatures import argument, group, option
 from tovec.errors import UsageError
 from tovec.suggest import did_you_mean
 
 CHOOSING_OPTIONS = ("--provider",)
 ASKING_OPTIONS = ("--base-url", "--url", "--timeout", "--max-retries", "--give-up-after")
+
+
+@group("Listing")
+class ModelOptions(NamedTuple):
+    """What `tovec models` lists."""
+
+    providers: Annotated[
+        bool,
+        option("--providers", "List providers, their key variable and whether it is set."),
+    ] = False
+    remote: Annotated[
+        bool,
+        option("--remote", "Ask the endpoint for its list; served says whether it has a model."),
+    ] = False
 
 
 def models(
@@ -53,12 +67,12 @@ def _check_options(endpoint: EndpointOptions, name: str | None, listed: ModelOpt
         if others:
             raise UsageError(f"--providers lists them all: {others[0]} does not act on it")
         return
-    for option in given:
-        if option not in (*CHOOSING_OPTIONS, *ASKING_OPTIONS):
-            hint = "`tovec models ID` shows one model" if option == "--model" else ""
-            raise UsageError(f"{option} does not act on a list of models", hint=hint)
-        if option in ASKING_OPTIONS and not listed.remote:
-            raise UsageError(f"{option} is for asking the endpoint", hint="add --remote")
+    for named in given:
+        if named not in (*CHOOSING_OPTIONS, *ASKING_OPTIONS):
+            hint = "`tovec models ID` shows one model" if named == "--model" else ""
+            raise UsageError(f"{named} does not act on a list of models", hint=hint)
+        if named in ASKING_OPTIONS and not listed.remote:
+            raise UsageError(f"{named} is for asking the endpoint", hint="add --remote")
 
 
 def _find_model(rows: list[dict[str, object]], name: str) -> dict[str, object]:

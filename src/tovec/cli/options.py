@@ -1,7 +1,8 @@
-"""Every option, declared once, in the groups in which help, man pages and completions show them.
+"""The options that commands share, declared once, in the groups in which help shows them.
 
-How groups become a command's signature is `cli.signatures`, what is made of their values
-`cli.arguments`. The ranges of the endpoint's numbers are `settings.RANGES`.
+An option of one command alone stands beside that command. How groups become a command's signature
+is `cli.signatures`, what is made of their values `cli.arguments`. The ranges of the endpoint's
+numbers are `settings.RANGES`.
 """
 
 from typing import Annotated, Literal, NamedTuple
@@ -306,34 +307,6 @@ class JobOptions(NamedTuple):
     ] = "auto"
 
 
-@group("Check")
-class CheckOptions(NamedTuple):
-    """What `tovec config check` tries beside one tiny request."""
-
-    vectors: Annotated[
-        bool,
-        option(
-            "--vectors",
-            "With check: ask for the same texts alone, in batches, beside long ones, in parallel "
-            "and in both encodings (some 60 small requests); their vectors must be the same.",
-        ),
-    ] = False
-
-
-@group("Listing")
-class ModelOptions(NamedTuple):
-    """What `tovec models` lists."""
-
-    providers: Annotated[
-        bool,
-        option("--providers", "List providers, their key variable and whether it is set."),
-    ] = False
-    remote: Annotated[
-        bool,
-        option("--remote", "Ask the endpoint for its list; served says whether it has a model."),
-    ] = False
-
-
 @group("Listing")
 class ListingOptions(NamedTuple):
     """How rows of facts are shown."""
@@ -342,48 +315,3 @@ class ListingOptions(NamedTuple):
         ListingForm,
         option("--format", "How to show it.", show_default=True),
     ] = "table"
-
-
-@group("Server")
-class ServerOptions(NamedTuple):
-    """Which model `tovec serve` serves, under which names, where it listens, and to whom."""
-
-    provider: Annotated[
-        Literal["local", "onnx", "model2vec"],
-        option("-p, --provider", "Whose model: the embedded one (local), or a folder's."),
-    ] = "local"
-    model: Annotated[
-        str | None, option("-m, --model DIR", "The model's folder, with -p onnx or model2vec.")
-    ] = None
-    prompt: Annotated[
-        str | None,
-        option("--prompt NAME|TEXT", "What is read before each text of requests that name none."),
-    ] = None
-    alias: Annotated[
-        list[str] | None,
-        option(
-            "--alias NAME",
-            "Answer to this model's name too (* is any), for clients that insist on one; may be "
-            "repeated.",
-        ),
-    ] = None
-    host: Annotated[str, option("--host ADDRESS", "Where to listen.", show_default=True)] = (
-        "127.0.0.1"
-    )
-    port: Annotated[
-        int, option("--port N", "0 takes any free port.", show_default=True, min=0, max=65535)
-    ] = 8080
-    api_key_env: Annotated[
-        str | None,
-        option(
-            "--api-key-env VAR",
-            "Answer only requests that bring the key in this environment variable.",
-        ),
-    ] = None
-    cors: Annotated[
-        list[str] | None,
-        option(
-            "--cors ORIGIN",
-            "Let pages of ORIGIN use the server from a browser (* is any); may be repeated.",
-        ),
-    ] = None

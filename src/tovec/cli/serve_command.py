@@ -3,16 +3,62 @@
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from tovec.cli.options import Common, ServerOptions
+from tovec.cli.options import Common
 from tovec.cli.reporting import Reporter
+from tovec.cli.signatures import group, option
 from tovec.errors import UsageError
 from tovec.settings import text_problem
 from tovec.startup import load_numpy
 
 if TYPE_CHECKING:
     from tovec.local.request_body import ServedModel
+
+
+@group("Server")
+class ServerOptions(NamedTuple):
+    """Which model `tovec serve` serves, under which names, where it listens, and to whom."""
+
+    provider: Annotated[
+        Literal["local", "onnx", "model2vec"],
+        option("-p, --provider", "Whose model: the embedded one (local), or a folder's."),
+    ] = "local"
+    model: Annotated[
+        str | None, option("-m, --model DIR", "The model's folder, with -p onnx or model2vec.")
+    ] = None
+    prompt: Annotated[
+        str | None,
+        option("--prompt NAME|TEXT", "What is read before each text of requests that name none."),
+    ] = None
+    alias: Annotated[
+        list[str] | None,
+        option(
+            "--alias NAME",
+            "Answer to this model's name too (* is any), for clients that insist on one; may be "
+            "repeated.",
+        ),
+    ] = None
+    host: Annotated[str, option("--host ADDRESS", "Where to listen.", show_default=True)] = (
+        "127.0.0.1"
+    )
+    port: Annotated[
+        int, option("--port N", "0 takes any free port.", show_default=True, min=0, max=65535)
+    ] = 8080
+    api_key_env: Annotated[
+        str | None,
+        option(
+            "--api-key-env VAR",
+            "Answer only requests that bring the key in this environment variable.",
+        ),
+    ] = None
+    cors: Annotated[
+        list[str] | None,
+        option(
+            "--cors ORIGIN",
+            "Let pages of ORIGIN use the server from a browser (* is any); may be repeated.",
+        ),
+    ] = None
 
 
 def serve(
