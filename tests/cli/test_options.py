@@ -170,6 +170,7 @@ SINGLE: dict[str, dict[str, Single]] = {
         "--rejects": ((*BATCH[:-3], BAD, *BATCH[-2:]), ("--rejects", "bad.jsonl")),
         "--rows-per-file": ((*BATCH[:-1], "out"), ("--rows-per-file", "1")),
         "--stats": (BATCH, ("--stats", "stats.json")),
+        "--verify": (BATCH, ("--verify", "100%")),
     },
     "similarity": {
         **{name: (("similarity", *ASK, "a", "b"), added) for name, added in ENDPOINT.items()},

@@ -22,6 +22,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, defect):
         super().__init__(("127.0.0.1", 0), Handler)
         self.defect = defect
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
         self.under_way, self.latest = 0, []
         self.arrived = threading.Condition()
 
@@ -80,7 +81,7 @@ def server_with(defect):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        yield server
     finally:
         server.shutdown()
         thread.join()
@@ -103,8 +104,8 @@ DEFECTS = {
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_server_whose_vectors_change_is_found_and_the_way_named(defect):
     """#286 A search over vectors made in different company is wrong in silence."""
-    with server_with(defect) as url:
-        done = check(url)
+    with server_with(defect) as server:
+        done = check(server.url)
     assert done.code == 5, done.out + done.err
     assert DEFECTS[defect] in done.err.decode()
     named = [line for line in done.out.decode().splitlines() if "differs" in line]
@@ -115,8 +116,8 @@ def test_a_server_whose_vectors_change_is_found_and_the_way_named(defect):
 
 
 def test_a_server_whose_vectors_stay_passes_each_trial():
-    with server_with("none") as url:
-        done = check(url)
+    with server_with("none") as server:
+        done = check(server.url)
     assert done.code == 0, done.err
     lines = [line for line in done.out.decode().splitlines() if line.startswith("vectors")]
     assert [line.split()[1] for line in lines] == ["ok"] * 7

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tovec.batch.inputs import Inputs
 from tovec.batch.report import Report
 from tovec.batch.specification import Batch
+from tovec.batch.verify import Sample
 from tovec.events import Level, Note
 from tovec.pipeline.connect import Connection
 from tovec.pipeline.prepare import OnReject, Preparation
@@ -26,6 +27,7 @@ class JobRun(NamedTuple):
     job: Job
     inputs: Inputs
     report: Report
+    sample: Sample | None = None  # to be asked for again at the end
 
     def preparation(self, on_reject: OnReject = _leave_it) -> Preparation:
         """Return what judges and counts the rows of a pass."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from tovec.batch.verify import Verified
 from tovec.events import Answered, Event, Observer, Progress, Sent, Split
 from tovec.pipeline.retries import Retries
 
@@ -85,6 +86,7 @@ class Report:
         self.inputs = 0
         self.asked = 0
         self.reused = 0
+        self.verified: Verified | None = None
 
     def begin_again(self) -> None:
         """Forget the rows: they are read anew."""
@@ -151,6 +153,8 @@ class Report:
             "tokens_estimated": traffic.estimated,
             "answers_without_usage": traffic.uncounted,
             "cost_usd": None if self.cost is None else round(self.cost, 6),
+            "verified_texts": self.verified.texts if self.verified else 0,
+            "verified_least_cosine": self.verified.least_cosine if self.verified else None,
             "latency_seconds": traffic.latency,
             "seconds": round(self._clock() - self._began, 3),
         }

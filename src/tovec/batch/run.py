@@ -20,6 +20,7 @@ from tovec.batch.inputs import InputChanged, Inputs
 from tovec.batch.job_run import JobRun
 from tovec.batch.report import Report, is_report
 from tovec.batch.specification import Batch, check
+from tovec.batch.verify import Sample
 from tovec.batch.write import check_rejects, write_output
 from tovec.endpoint.address import identity as endpoint_identity
 from tovec.events import Note, Observer
@@ -58,7 +59,14 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
         if job.damage is not None:
             observer(_repaired(job.damage, len(job.log)))
         inputs = Inputs(work.paths, work.read._replace(ours=work.ours), job, stdin)
-        _run_job(JobRun(work, connection, job, inputs, report))
+        sample = None if work.verify is None else Sample(work.verify)
+        job_run = JobRun(work, connection, job, inputs, report, sample)
+        stamp, published = _run_job(job_run)
+        if sample is not None:
+            # The first connection was closed when everything had been asked for.
+            with connect(work.settings, work.environ, report, hide_here_too, Metered) as again:
+                report.verified = sample.verify(again)
+        _finish(job_run, published, stamp)
         return report
     except BaseException as error:
         if job.is_empty():
@@ -75,13 +83,13 @@ def identity(connection: Connection) -> dict[str, Any]:
     return endpoint_identity(connection.client.endpoint)
 
 
-def _run_job(run: JobRun) -> None:
-    """Ask, write, publish, tidy up."""
+def _run_job(run: JobRun) -> tuple[list[list[int]] | None, Published]:
+    """Ask, write and publish; return the stamp of the inputs, and the files that are visible."""
     stamp = run.inputs.stamp
     published = _written_again(run, stamp)
     if published is None:
         published = _written(run, asks=True)
-    _finish(run, published, stamp)
+    return stamp, published
 
 
 def _written_again(run: JobRun, stamp: list[list[int]] | None) -> Published | None:
@@ -95,6 +103,8 @@ def _written_again(run: JobRun, stamp: list[list[int]] | None) -> Published | No
         return _written(run, asks=False)
     except InputChanged:
         run.report.begin_again()
+        if run.sample is not None:
+            run.sample.clear()
         return None
 
 

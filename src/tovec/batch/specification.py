@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     max_cost: float | None = None
     max_tokens: int | None = None
     stats: str | None = None
+    verify: float | None = None  # the share of the texts that is asked for again at the end
     repair: bool = False
 
     @property
@@ -82,6 +83,11 @@ def check(work: Batch) -> None:
     stats = work.stats
     if stats is not None and not work.force and os.path.lexists(stats) and not is_report(stats):
         raise exists(stats)
+    if work.verify is not None and (work.max_cost, work.max_tokens) != (None, None):
+        raise UsageError(
+            "--verify asks for texts beyond what --max-cost and --max-tokens allow",
+            hint="leave one of them out",
+        )
     if list(work.paths).count(STDIN) > 1:
         raise UsageError("standard input can be read once only")
     if work.output == STDIN and work.job_dir is None:

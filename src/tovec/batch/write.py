@@ -20,7 +20,6 @@ from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.reorder import Finished, Prepared, finish, no_rows
 from tovec.store.content_keys import keys_of
 from tovec.store.durable import OutputFile, Published, exists, is_ours, resolve, writing
-from tovec.store.job import Job
 
 
 def check_rejects(work: Batch, ours: Published) -> None:
@@ -73,19 +72,23 @@ def stored_blocks(run: JobRun, prepare: Preparation, *, asked: bool) -> Iterator
         fields = prepared.rows if fields is None else fields
         if len(prepared.inputs):
             is_empty = False
-            yield _found(prepared, run.job)
+            yield _found(prepared, run)
     if is_empty and fields is not None:
         yield no_rows(fields, prepare.no_extra, run.connection.dimensions)
 
 
-def _found(prepared: Prepared, job: Job) -> Finished:
+def _found(prepared: Prepared, run: JobRun) -> Finished:
     """Return a block's rows with the vectors that are stored for them."""
-    ordinals = job.index.find(keys_of(prepared.inputs, job.digest))
+    job = run.job
+    keys = keys_of(prepared.inputs, job.digest)
+    ordinals = job.index.find(keys)
     if (ordinals < 0).any():
         raise changed(prepared.source)
     vectors, refused, unknown = job.vectors(ordinals)
     if len(unknown):
         raise changed(prepared.source)
+    if run.sample is not None:
+        run.sample.take(prepared.inputs, keys, vectors, refused)
     return finish(prepared, vectors, refused)
 
 

@@ -129,3 +129,19 @@ def is_skipped(path: str | None, choice: IfExists, reporter: Reporter) -> bool:
         return False
     reporter.say("summary", f"{path} exists, nothing was done (--if-exists skip)")
     return True
+
+
+def share(text: str | None, option: str) -> float | None:
+    """Return a share such as 0.1% or 0.001 as a fraction; None where the option is not given.
+
+    Raises UsageError for what is not more than 0 and at most all.
+    """
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:  # NaN is not, either
+        raise UsageError(f"{option} takes a share such as 0.1% or 0.001, not {text!r}")
+    return value

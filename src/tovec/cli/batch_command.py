@@ -15,6 +15,7 @@ from tovec.cli.arguments import (
     output_path,
     output_target,
     read_options,
+    share,
 )
 from tovec.cli.options import (
     Common,
@@ -80,6 +81,7 @@ def batch(
         max_cost=job.max_cost,
         max_tokens=job.max_tokens,
         stats=job.stats,
+        verify=share(job.verify, "--verify"),
     )
     if actions.status:
         facts = dry_run.holdings(work.directory)
@@ -110,12 +112,28 @@ def _check_actions(actions: JobActions, output: OutputOptions, job: JobOptions) 
 def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> None:
     """Report what the job did, and end with 3 when rows were rejected."""
     reporter.say("info" if common.quiet else "summary", _summary(done, work), **done.as_json())
+    is_changed = done.verified is not None and not done.verified.is_good
+    if is_changed:
+        reporter.say("warning", _verified(done))
     if done.rejected:
         where = work.rejects_path
         rows = count_phrase(done.rejected, "row was", "rows were")
         hint = f"the vectors are kept in {work.directory}: fix the rows and run again"
         reporter.say("warning", f"{rows} rejected, see {where}; {hint}")
+    if done.rejected or is_changed:
         raise typer.Exit(3)
+
+
+def _verified(done: Report) -> str:
+    """Return what came of asking for some texts again."""
+    assert done.verified is not None
+    texts = count_phrase(done.verified.texts, "text")
+    least = done.verified.least_cosine
+    if done.verified.is_good:
+        return f"{texts} asked for again: least cosine {least:.6f}"
+    found = "the endpoint refuses them now" if least is None else f"least cosine {least:.6f}"
+    advice = "the endpoint's vectors change; `tovec config check --vectors` finds out how"
+    return f"{texts} asked for again: {found}; {advice}"
 
 
 def _summary(done: Report, work: Batch) -> str:
@@ -138,6 +156,8 @@ def _summary(done: Report, work: Batch) -> str:
         parts.append(f"retried: {causes}")
     if twice := done.resent.maybe_paid:
         parts.append(f"{count_phrase(twice, 'request')} may have been billed twice")
+    if done.verified is not None and done.verified.is_good:
+        parts.append(_verified(done))
     if done.blank:
         parts.append(f"{count_phrase(done.blank, 'blank line')} skipped")
     parts.append(clock(figures["seconds"]))

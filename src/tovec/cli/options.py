@@ -300,6 +300,14 @@ class JobOptions(NamedTuple):
             "--rows-per-file N", "Write part files of N rows; OUTPUT is then a directory.", min=1
         ),
     ] = None
+    verify: Annotated[
+        str | None,
+        option(
+            "--verify SHARE",
+            "At the end ask for this share of the texts again (0.1%) and compare; exit 3 where a "
+            "cosine is below 0.999.",
+        ),
+    ] = None
     stats: Annotated[str | None, option("--stats FILE", "Write a report as JSON to FILE.")] = None
     progress: Annotated[
         ProgressKind,
