@@ -56,6 +56,17 @@ from tovec.records import Answer, Inputs, Limits, Request
 MAX_OVERCOME = 100  # kinds of failures that are remembered as passing
 
 
+class RunTally:
+    """What the run's requests have come to so far."""
+
+    def __init__(self) -> None:
+        self.successes = 0
+        self.sent = 0  # attempts
+        self.throttles = 0  # answers with 429
+        self.good: str | list[int] | None = None  # an input that is known to be accepted
+        self.overcome: set[Fingerprint] = set()  # failures after which a retry has helped
+
+
 class Rejected(Exception):  # noqa: N818 - control flow between the client and its dispatcher
     """A request that is not accepted as it is; smaller parts of it may be."""
 
@@ -80,7 +91,7 @@ class Client:
     """One endpoint, as a function from a request to its answer.
 
     `limits` is what the endpoint is known to take in one request; whoever divides a request that
-    is refused for its size lowers them. `successes` and `sent` count requests.
+    is refused for its size lowers them.
     """
 
     def __init__(
@@ -99,7 +110,7 @@ class Client:
         self.endpoint = endpoint
         self.limits: Limits = endpoint.provider.limits
         self.dialect = Dialect(endpoint, known, self._say)
-        self.successes = self.sent = 0
+        self.tally = RunTally()
         self._caller = Caller(endpoint, key, timeout)
         self._errors = RunErrors(endpoint, self._blotted)
         self._transport = transport
@@ -109,10 +120,7 @@ class Client:
         self._max_retries = max_retries
         governor.on_hold = lambda seconds: observer(Held(seconds))
         self._clock = clock
-        self._good: str | list[int] | None = None  # an input that is known to be accepted
-        self._throttles = 0
         self._said: set[str] = set()
-        self._overcome: set[Fingerprint] = set()  # failures after which a retry has helped
 
     @contextlib.asynccontextmanager
     async def answer(self, request: Request) -> AsyncIterator[Answer]:
@@ -147,7 +155,7 @@ class Client:
 
     def remember(self, one: str | list[int]) -> None:
         """Take an input that had its vector in an earlier run as one that the endpoint accepts."""
-        self._good = self._good or one
+        self.tally.good = self.tally.good or one
 
     def stop(self) -> None:
         """Send nothing more: what waits to be sent is cancelled, what is under way goes on."""
@@ -186,7 +194,7 @@ class Client:
     async def _attempt(
         self, request: Request, ticket: Ticket, history: History
     ) -> Answer | _NoAnswer:
-        self.sent += 1
+        self.tally.sent += 1
         self._observe(Sent(len(request), request.tokens, history.sent))
         began = self._clock()
         try:
@@ -194,8 +202,8 @@ class Client:
             seconds = self._clock() - began
             if reply.status == 200 and not wire.error_of(reply.body):
                 answer = await self._believed(reply, request)
-                if history.last is not None and len(self._overcome) < MAX_OVERCOME:
-                    self._overcome.add(history.last)
+                if history.last is not None and len(self.tally.overcome) < MAX_OVERCOME:
+                    self.tally.overcome.add(history.last)
                 self._succeeded(reply, answer, request, ticket, seconds)
                 return answer
         except TransportFailure as failure:
@@ -243,7 +251,7 @@ class Client:
         dialect = self.dialect
         if self.endpoint.provider.in_process or not wire.like_float64(vectors):
             return vectors
-        if not dialect.has_doubles and self.successes == 0:
+        if not dialect.has_doubles and self.tally.successes == 0:
             try:
                 one = await self._send(request.inputs[:1], dialect.numbers)
                 width = wire.decode(one.body, 1).vectors.shape[1] if one.status == 200 else 0
@@ -256,9 +264,9 @@ class Client:
     def _succeeded(
         self, reply: Reply, answer: Answer, request: Request, ticket: Ticket, seconds: float
     ) -> None:
-        self.successes += 1
-        if self._good is None or len(request.inputs[0]) < len(self._good):
-            self._good = request.inputs[0]
+        self.tally.successes += 1
+        if self.tally.good is None or len(request.inputs[0]) < len(self.tally.good):
+            self.tally.good = request.inputs[0]
         self._caller.learn_latency(seconds)
         used = answer.usage.prompt_tokens
         self._governor.succeeded(
@@ -310,9 +318,9 @@ class Client:
             case Throttled() as throttled if found.reply is not None:
                 rates = rate_headers.rates(found.reply.headers, time.time())
                 self._governor.throttled(ticket, rates, throttled.hint)
-                self._throttles += 1
+                self.tally.throttles += 1
                 if isinstance(outcome, RefusedCall) and retry.hides_limits(
-                    outcome, self._throttles
+                    outcome, self.tally.throttles
                 ):
                     self._say(
                         "the endpoint refuses requests with 429 and does not say its limits; "
@@ -323,28 +331,28 @@ class Client:
         governor = self._governor
         return Facts(
             rows=len(request),
-            successes=self.successes,
+            successes=self.tally.successes,
             tries=governor.tries,
             is_exhausted=governor.exhausted(),
             failing_seconds=governor.failing_seconds,
             longest_wait=governor.longest_wait,
             now=time.time(),
             max_retries=self._max_retries,
-            overcome=self._overcome,
-            has_good_input=self._good is not None,
+            overcome=self.tally.overcome,
+            has_good_input=self.tally.good is not None,
             fields=self.dialect.optional,
         )
 
     async def _is_alive(self) -> bool:
         """Ask again for an input that has had its vector: what fails is then the other request."""
-        one: Inputs = [self._good]  # type: ignore[assignment]  # texts or tokens, and not mixed
+        one: Inputs = [self.tally.good]  # type: ignore[assignment]  # texts or tokens, and not mixed
         try:
             reply = await self._send(one, self.dialect.fields)
             is_alive = reply.status == 200 and len(wire.decode(reply.body, 1).vectors) == 1
         except (TransportFailure, BadAnswer):
             is_alive = False
         if is_alive:
-            self.successes += 1
+            self.tally.successes += 1
             self._governor.recovered()
         return is_alive
 

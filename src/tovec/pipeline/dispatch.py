@@ -53,7 +53,7 @@ class Dispatcher:
 
     def check_accepted(self) -> None:
         """Raise PersonError where all requests were refused, for one reason that names no input."""
-        stop = retry.conclude(self._tally._replace(successes=self._client.successes))
+        stop = retry.conclude(self._tally._replace(successes=self._client.tally.successes))
         if stop is not None:
             raise self._stopped(stop)
 
@@ -90,7 +90,7 @@ class Dispatcher:
                 self._observe(Split(len(request), cause, maybe_paid, request.tokens))
                 return await self._in_parts(request, start, store)
             self._observe(Refused(why))
-            is_settled = rejected.why.too_large or client.successes > 0
+            is_settled = rejected.why.too_large or client.tally.successes > 0
         nothing = np.empty((0, client.dialect.dimensions or 0), np.float32)
         alone = Answer(nothing, client.dialect.model or "", Usage(), (), (), ((0, why),))
         if is_settled:
@@ -119,7 +119,7 @@ class Dispatcher:
         client = self._client
         if why.too_large and len(request) > 1:
             self._learn_limit(request, why.words)
-        tally = self._tally._replace(successes=client.successes, sent=client.sent)
+        tally = self._tally._replace(successes=client.tally.successes, sent=client.tally.sent)
         step, self._tally = retry.judge(why, len(request), tally)
         if isinstance(step, Stop):
             raise self._stopped(step)
