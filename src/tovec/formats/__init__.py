@@ -197,6 +197,13 @@ def writer(
     name: str, sink: Sink, meta: VectorMeta, options: WriteOptions, compression: str | None = None
 ) -> Writer:
     """Return the writer of a format; JSON lines may be compressed ("gzip", "zstd")."""
+    if options.truncate_dim is not None:
+        from tovec.formats.truncation import TruncatingWriter
+
+        size = options.truncate_dim
+        meta = meta._replace(dimensions=size, truncated_from=meta.dimensions)
+        inner = writer(name, sink, meta, options._replace(truncate_dim=None), compression)
+        return TruncatingWriter(inner, size)
     match name:
         case "jsonl":
             from tovec.formats.jsonl import JsonlWriter

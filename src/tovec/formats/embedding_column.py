@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tovec.errors import InputError
+from tovec.formats.protocols import VectorMeta
+from tovec.formats.quantised import BITS, INTEGERS, Scale, as_bits, as_integers, unit_scale
 
 EMBEDDING = "embedding"
 
@@ -23,11 +25,21 @@ def squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
-def as_stored(vectors: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+def vector_columns(also: str | None) -> tuple[str, ...]:
+    """Return the names of the columns of vectors: the first, and the one that --also adds."""
+    return (EMBEDDING,) if also is None else (EMBEDDING, f"{EMBEDDING}_{also}")
+
+
+def as_stored(vectors: NDArray[np.float32], dtype: str, scale: Scale | None = None) -> NDArray[Any]:
     """Return the matrix in the type that is stored, C-contiguous.
 
-    Raises InputError when a component is beyond float16: infinity must not be stored for it.
+    Raises InputError when a component is beyond what the type holds: infinity, or the end of its
+    range, must not be stored for it.
     """
+    if dtype in INTEGERS:
+        return as_integers(vectors, dtype, scale)
+    if dtype in BITS:
+        return as_bits(vectors, dtype)
     if dtype == "float32":
         return np.ascontiguousarray(vectors)
     with np.errstate(over="ignore"):
@@ -37,3 +49,10 @@ def as_stored(vectors: NDArray[np.float32], dtype: str) -> NDArray[Any]:
             "a vector has a component beyond float16", hint="write it with --dtype float32"
         )
     return stored
+
+
+def quantisation(meta: VectorMeta) -> dict[str, object] | None:
+    """Return what turns stored integers into numbers again; None for other types."""
+    if meta.dtype not in INTEGERS:
+        return None
+    return (meta.scale or unit_scale(meta.dtype)).as_json()

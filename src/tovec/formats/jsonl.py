@@ -15,7 +15,7 @@ import orjson
 
 from tovec.formats import cutting
 from tovec.formats.cutting import MAX_RECORD_BYTES
-from tovec.formats.embedding_column import EMBEDDING, as_stored
+from tovec.formats.embedding_column import as_stored, vector_columns
 from tovec.formats.encoding import as_utf8, decode, describe_errors, has_errors
 from tovec.formats.fields import TextField
 from tovec.formats.lines import BLOCK_ROWS, RAW_KEPT
@@ -169,14 +169,21 @@ class JsonlWriter:
             self._compressed = CompressedFile(sink.file, compression)
         self._file = self._compressed or sink.file
         self._dtype = meta.dtype
+        self._scale = meta.scale
         self._columns = options.columns
+        self._also = options.also
+        self._names = vector_columns(options.also)
+        # Lists of integers do not say what they stand for, and JSON lines have no other place.
+        is_plain = meta.dtype in ("float32", "float16")
+        self._lead = b"" if is_plain else b'"embedding_dtype":"%b",' % meta.dtype.encode()
 
     def write(
         self, rows: Rows, extra: Mapping[str, NDArray[np.int64]], vectors: NDArray[np.float32]
     ) -> None:
         """Write one line a row."""
-        stored = as_stored(vectors, self._dtype)
-        ours = [EMBEDDING, *extra]
+        stored = as_stored(vectors, self._dtype, self._scale)
+        second = None if self._also is None else as_stored(vectors, self._also, self._scale)
+        ours = [*self._names, *extra, *(("embedding_dtype",) if self._lead else ())]
         marks = [f'"{name}"'.encode() for name in ours]
         out: list[bytes] = []
         size = 0
@@ -186,7 +193,10 @@ class JsonlWriter:
             lead = row[:-1] if len(row) == 2 else row[:-1] + b","
             numbers = b"".join(f'"{name}":{column[i]},'.encode() for name, column in extra.items())
             digits = orjson.dumps(stored[i], option=orjson.OPT_SERIALIZE_NUMPY)
-            out.append(b'%b%b"embedding":%b}\n' % (lead, numbers, digits))
+            if second is not None:
+                more = orjson.dumps(second[i], option=orjson.OPT_SERIALIZE_NUMPY)
+                digits += b',"%b":%b' % (self._names[1].encode(), more)
+            out.append(b'%b%b%b"embedding":%b}\n' % (lead, numbers, self._lead, digits))
             size += len(out[-1])
             if size > MAX_PIECE_BYTES:  # the chunks of a long text repeat its row
                 self._file.write(b"".join(out))

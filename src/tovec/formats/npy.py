@@ -17,8 +17,9 @@ import numpy as np
 import orjson
 
 from tovec.errors import UsageError
-from tovec.formats.embedding_column import as_stored, squares
+from tovec.formats.embedding_column import as_stored, quantisation, squares
 from tovec.formats.protocols import Sink, VectorMeta, WriteOptions
+from tovec.formats.quantised import stored_width
 from tovec.records import as_text
 
 if TYPE_CHECKING:
@@ -27,15 +28,17 @@ if TYPE_CHECKING:
     from tovec.records import Rows
 
 HEADER_BYTES = 128
+FLOATS = ("float32", "float16")
 IDS = ".ids.jsonl"
-_DESCR = {"float32": "<f4", "float16": "<f2"}
+_DESCR = {
+    "float32": "<f4", "float16": "<f2",
+    "int8": "|i1", "uint8": "|u1", "binary": "|i1", "ubinary": "|u1",
+}  # fmt: skip
 
 
-def header(rows: int, dimensions: int, dtype: str) -> bytes:
+def header(rows: int, width: int, dtype: str) -> bytes:
     """Return the file's first 128 bytes."""
-    fields = (
-        f"{{'descr': '{_DESCR[dtype]}', 'fortran_order': False, 'shape': ({rows}, {dimensions}), }}"
-    )
+    fields = f"{{'descr': '{_DESCR[dtype]}', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
     return (
         b"\x93NUMPY\x01\x00"
         + (HEADER_BYTES - 10).to_bytes(2, "little")
@@ -62,9 +65,10 @@ class NpyWriter:
         self._id_field = options.id_field
         self._rows = 0
         self._dimensions = meta.dimensions or 0
+        self._is_float = meta.dtype in FLOATS
         self._least, self._most = np.inf, 0.0  # of all squared lengths
         self._ids: BinaryIO | None = None
-        sink.file.write(header(0, self._dimensions, meta.dtype))
+        sink.file.write(self._header())
 
     def write(
         self, rows: Rows, extra: Mapping[str, NDArray[np.int64]], vectors: NDArray[np.float32]
@@ -72,10 +76,11 @@ class NpyWriter:
         """Append vectors."""
         if not len(rows):
             return
-        stored = as_stored(vectors, self._meta.dtype)
-        self._dimensions = stored.shape[1]
+        stored = as_stored(vectors, self._meta.dtype, self._meta.scale)
+        self._dimensions = vectors.shape[1]
         self._sink.file.write(stored.data.cast("B"))
-        self._measure(stored)
+        if self._is_float:
+            self._measure(stored)
         self._write_ids(rows, extra)
         self._rows += len(rows)
 
@@ -83,7 +88,7 @@ class NpyWriter:
         """Complete the header and write the side file."""
         file = self._sink.file
         file.seek(0)
-        file.write(header(self._rows, self._dimensions, self._meta.dtype))
+        file.write(self._header())
         file.flush()
         about = {
             "model": self._meta.model,
@@ -91,12 +96,19 @@ class NpyWriter:
             "dimensions": self._dimensions,
             "dtype": self._meta.dtype,
             "rows": self._rows,
+            "quantisation": quantisation(self._meta),
+            "truncated_from": self._meta.truncated_from,
             "lengths": self._lengths(),
             "ids": None if self._ids is None else as_text(self._sink.name) + IDS,
             "tool": self._meta.tool,
         }
         side = self._sink.beside(".json")
         side.write(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+    def _header(self) -> bytes:
+        return header(
+            self._rows, stored_width(self._dimensions, self._meta.dtype), self._meta.dtype
+        )
 
     def _measure(self, stored: NDArray[Any]) -> None:
         found = squares(np.asarray(stored, np.float32))

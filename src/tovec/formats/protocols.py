@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tovec.formats.quantised import Scale
     from tovec.records import Rows
 
 
@@ -55,8 +56,10 @@ class VectorMeta(NamedTuple):
     model: str
     provider: str
     dimensions: int | None  # None only when nothing was embedded and the model is unknown
-    dtype: str = "float32"  # or "float16"
+    dtype: str = "float32"  # or another of `quantised.DTYPES`
     tool: str = ""  # "tovec 0.1.0"
+    scale: Scale | None = None  # of integers, where it is not the unit scale
+    truncated_from: int | None = None  # the model's dimensions, where vectors were truncated here
 
 
 class WriteOptions(NamedTuple):
@@ -64,6 +67,8 @@ class WriteOptions(NamedTuple):
 
     columns: tuple[str, ...] | None = None  # None: all of them, as they came
     id_field: str | None = None
+    also: str | None = None  # the type of a second column of the same vectors
+    truncate_dim: int | None = None
 
 
 class Sink(Protocol):

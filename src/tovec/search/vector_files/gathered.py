@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tovec.search.vector_files.stored import Lengths, Placed, Vectors
+from tovec.search.vector_files.stored import Lengths, Placed, PlacedBits, Vectors, different
 from tovec.search.vector_files.stored_matrix import MappedMatrix
 
 
@@ -19,11 +19,14 @@ class Gathered:
 
     lengths: Lengths | None = None
     has_columns = True
+    has_bits = False  # they are numbers here
+    truncated_from: int | None = None
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.rows = 0
         self.dimensions = 0
+        self.dtype = "float32"
         self.model: str | None = None
         self.provider: str | None = None
         self._vectors = tempfile.TemporaryFile(prefix="tovec-")  # noqa: SIM115 - lives as long
@@ -48,6 +51,11 @@ class Gathered:
         self._numbers.extend(numbers)
         self.rows += len(vectors)
 
+    def check_width(self, dimensions: int, where: str) -> None:
+        """Raise InputError for vectors of other dimensions than those before them."""
+        if self.dimensions not in (0, dimensions):
+            raise different(dimensions, self.dimensions, where)
+
     @property
     def _whole(self) -> MappedMatrix:
         if self._matrix is None:
@@ -64,6 +72,10 @@ class Gathered:
     def blocks(self, span: Any) -> Iterator[Placed]:
         """Yield a part's vectors."""
         return self._whole.blocks(span)
+
+    def bits(self, span: Any) -> Iterator[PlacedBits]:
+        """Yield a part's bits."""
+        return self._whole.bits(span)
 
     def number(self, row: int) -> int:
         """Return the row's number."""

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tovec.errors import InputError
+from tovec.formats.quantised import BITS, INTEGERS, Scale, from_bits, from_integers
 from tovec.wording import count_phrase
 
 WRITE_BOTH = "write the matrix again, or remove its side files and name the model with -m"
 
 
+# What a stored integer may be, by its numpy type.
+_INTEGER_TYPES = {"int8": ("int8", "binary"), "uint8": ("uint8", "ubinary")}
+
 Vectors = NDArray[np.float32]
 Placed = tuple[int, Vectors]  # the first row's place in the file, and the block
+Bits = NDArray[np.uint8]  # packed as ubinary
+PlacedBits = tuple[int, Bits]
 Lengths = tuple[float, float]  # the least and the greatest of all rows, as float32 gives them
 
 
@@ -35,6 +41,9 @@ class Stored(Protocol):
     provider: str | None
     lengths: Lengths | None
     has_columns: bool  # whether rows are stored with their columns; a .npy has ids at most
+    dtype: str  # of the numbers that are stored: "float32", "int8", "ubinary", ...
+    has_bits: bool  # whether `bits` gives them: they are what is stored, or a column beside it
+    truncated_from: int | None  # the model's dimensions, where vectors were truncated
 
     @property
     def spans(self) -> Sequence[Any]:
@@ -45,6 +54,10 @@ class Stored(Protocol):
         """Yield a part's vectors; a block is only valid until the next is asked for."""
         ...
 
+    def bits(self, span: Any) -> Iterator[PlacedBits]:
+        """Yield the bits of a part's vectors, packed."""
+        ...
+
     def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what else is stored of these rows, without their vectors."""
         ...
@@ -52,6 +65,40 @@ class Stored(Protocol):
     def number(self, row: int) -> int:
         """Return the row's number as its user counts: from 0, in the file that was named."""
         ...
+
+
+class Encoding(NamedTuple):
+    """How vectors are stored: the type, and what its integers stand for."""
+
+    dtype: str = "float32"
+    scale: Scale | None = None  # of integers
+
+    def decode(self, stored: NDArray[Any]) -> Vectors:
+        """Return the vectors that are stored."""
+        if self.dtype in BITS:
+            return from_bits(stored)
+        if self.dtype in INTEGERS:
+            assert self.scale is not None
+            return from_integers(stored, self.scale)
+        return np.asarray(stored, np.float32)
+
+
+def encoding_of(
+    kind: str, told: object, scale: Scale | None, where: str, hint: str = ""
+) -> Encoding:
+    """Return the encoding of numbers of a numpy type, of which their file says `told`.
+
+    Raises InputError for integers of which it does not say what they stand for.
+    """
+    if kind not in _INTEGER_TYPES:
+        return Encoding(kind)
+    if not isinstance(told, str) or told not in _INTEGER_TYPES[kind]:
+        raise InputError(
+            f"it holds {kind}, and does not say what these stand for", where=where, hint=hint
+        )
+    if told in INTEGERS and scale is None:
+        raise InputError(f"it holds {told} without a scale", where=where, hint=hint)
+    return Encoding(told, scale)
 
 
 def every(stored: Stored) -> Iterator[Placed]:

@@ -14,9 +14,12 @@ from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.directories import SourceFile
 from tovec.formats.embedding_column import EMBEDDING
 from tovec.formats.protocols import ReadOptions
+from tovec.formats.quantised import BITS, INTEGERS, stored_width, unit_scale
 from tovec.formats.source import chunks, suffix
 from tovec.search.vector_files.gathered import Gathered
-from tovec.search.vector_files.stored import Vectors, different
+from tovec.search.vector_files.stored import Encoding, Vectors, different
+
+DTYPE_FIELD = "embedding_dtype"
 
 
 def gather_json(files: Sequence[SourceFile], source: str) -> Gathered | None:
@@ -37,6 +40,7 @@ def _gather_json_file(path: str, more: Mapping[str, object], gathered: Gathered)
         rows: list[bytes] = []
         lists: list[list[Any]] = []
         lines: list[int] = []
+        dtype: object = None
         for record in part:
             line += 1
             if record is not None and not record.strip():
@@ -45,12 +49,19 @@ def _gather_json_file(path: str, more: Mapping[str, object], gathered: Gathered)
             row = _object(record, unit, where, texts=not gathered.rows and not rows)
             if row is None or (EMBEDDING not in row and not gathered.rows and not rows):
                 return False
-            lists.append(_checked(row.pop(EMBEDDING, None), where, lists, gathered))
+            told = row.pop(DTYPE_FIELD, None)
+            if lists and told != dtype:
+                raise InputError(
+                    f"the row's embedding_dtype is {told}, those before it say {dtype}",
+                    where=where,
+                )
+            dtype = told
+            lists.append(_checked(row.pop(EMBEDDING, None), where, lists, gathered, told))
             rows.append(orjson.dumps({**more, **row}))
             lines.append(line)
         if rows:
             first = gathered.rows
-            matrix = _as_matrix(lists, f"{path}, {unit}", lines)
+            matrix = _decoded(_as_matrix(lists, f"{path}, {unit}", lines), dtype, path, lines[0])
             gathered.add(matrix, rows, range(first, first + len(rows)))
     return True
 
@@ -79,10 +90,28 @@ def _object(record: bytes | None, unit: str, where: str, *, texts: bool) -> dict
     return row
 
 
-def _checked(vector: object, where: str, before: list[list[Any]], gathered: Gathered) -> list[Any]:
+def _decoded(matrix: Vectors, dtype: object, path: str, line: int) -> Vectors:
+    """Return the vectors that lists of numbers of a type stand for."""
+    if dtype is None:
+        return matrix
+    where = f"{path}, line {line}"
+    if dtype not in INTEGERS | BITS:
+        raise InputError("embedding_dtype names no type that tovec writes", where=where)
+    kind = "int8" if dtype in ("int8", "binary") else "uint8"
+    with np.errstate(invalid="ignore"):
+        integers = matrix.astype(kind)
+    if not np.array_equal(integers, matrix):
+        raise InputError(f"an embedding holds a number that is not {kind}", where=where)
+    return Encoding(str(dtype), unit_scale(kind)).decode(integers)
+
+
+def _checked(
+    vector: object, where: str, before: list[list[Any]], gathered: Gathered, dtype: object
+) -> list[Any]:
     if not isinstance(vector, list) or not vector:
         raise InputError("the row has no embedding: a list of numbers", where=where)
-    expected = gathered.dimensions or (len(before[0]) if before else len(vector))
+    stored = stored_width(gathered.dimensions, str(dtype))
+    expected = stored or (len(before[0]) if before else len(vector))
     if len(vector) != expected:
         raise different(len(vector), expected, where)
     return vector

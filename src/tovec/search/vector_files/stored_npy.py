@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from tovec.errors import InputError
 from tovec.formats.cutting import MAX_RECORD_BYTES
+from tovec.formats.quantised import BITS, parse_scale, stored_width
 from tovec.formats.source import open_regular
-from tovec.search.vector_files.stored import WRITE_BOTH, Lengths, mismatch
+from tovec.search.vector_files.stored import WRITE_BOTH, Encoding, Lengths, encoding_of, mismatch
 from tovec.search.vector_files.stored_matrix import MappedMatrix
 from tovec.wording import count_phrase
 
@@ -36,10 +37,11 @@ class StoredNpy(MappedMatrix):
             size = file.seek(0, 2)
             if size < offset + shape[0] * shape[1] * dtype.itemsize:
                 raise InputError("the file is shorter than its header says", where=path)
-            super().__init__(file, offset, shape, dtype)
-        about = _side_file(path, shape)
+            about = _side_file(path, shape)
+            super().__init__(file, offset, shape, dtype, _encoding(dtype, shape, about, path))
         self.model = _text_or_none(about, "model", path)
         self.provider = _text_or_none(about, "provider", path)
+        self.truncated_from = _count_or_none(about, "truncated_from")
         self.lengths = None if _newer(path) else _lengths(about.get("lengths"))
         ids = _text_or_none(about, "ids", path)
         self._ids = None if ids is None else _beside(path, ids)
@@ -89,9 +91,10 @@ def _npy_header(file: BufferedReader, path: str) -> tuple[tuple[int, int], np.dt
     except Exception as error:  # noqa: BLE001 - the header is parsed as Python, which raises anything
         first = str(error).partition("\n")[0][:200] or type(error).__name__
         raise InputError(f"this is not a .npy file: {first}", where=path) from None
-    if len(shape) != 2 or not 0 < shape[1] <= MAX_DIMENSIONS or dtype.kind != "f":
+    if len(shape) != 2 or not 0 < shape[1] <= MAX_DIMENSIONS or not _is_number(dtype):
         raise InputError(
-            f"it holds {dtype} of shape {shape}; vectors are rows of floats", where=path
+            f"it holds {dtype} of shape {shape}; vectors are rows of floats, int8 or uint8",
+            where=path,
         )
     if shape[0] < 0:
         raise InputError(f"its header says {count_phrase(shape[0], 'row')}", where=path)
@@ -115,12 +118,33 @@ def _side_file(path: str, shape: tuple[int, int]) -> dict[str, Any]:
         about = orjson.loads(data)
     if not isinstance(about, dict) or len(data) > MAX_SIDE_BYTES:
         raise InputError("not a JSON object", where=side, hint=WRITE_BOTH)
-    if (about.get("rows"), about.get("dimensions")) != shape:
+    width = about.get("dimensions")
+    if about.get("dtype") in BITS and isinstance(width, int):
+        width = stored_width(width, "ubinary")
+    if (about.get("rows"), width) != shape:
         raise mismatch(
             path,
             f"the matrix has {count_phrase(shape[0], 'row')} of {count_phrase(shape[1], 'number')}",
         )
     return about
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" or dtype in (np.int8, np.uint8)
+
+
+def _encoding(
+    dtype: np.dtype[Any], shape: tuple[int, int], about: Mapping[str, object], path: str
+) -> Encoding:
+    """Return how a matrix is stored, by its side file."""
+    scale = parse_scale(about.get("quantisation"), shape[1])
+    hint = f"{Path(path).name}.json says so, as tovec writes it: dtype, dimensions, quantisation"
+    return encoding_of(dtype.name, about.get("dtype"), scale, path, hint)
+
+
+def _count_or_none(about: Mapping[str, object], name: str) -> int | None:
+    value = about.get(name)
+    return value if isinstance(value, int) and 0 < value <= MAX_DIMENSIONS else None
 
 
 def _text_or_none(about: Mapping[str, object], name: str, path: str) -> str | None:

@@ -6,22 +6,33 @@ for itself, because a Parquet reader is not to be shared.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tovec.errors import FileError, InputError
 from tovec.formats.arrow import ArrowRows, with_partition
 from tovec.formats.arrow_ipc import IpcTable
 from tovec.formats.directories import SourceFile
-from tovec.formats.embedding_column import EMBEDDING
+from tovec.formats.embedding_column import EMBEDDING, vector_columns
+from tovec.formats.quantised import BITS, parse_scale, unsigned
 from tovec.formats.source import open_regular
 from tovec.search.vector_files.gathered import Gathered
-from tovec.search.vector_files.stored import Lengths, Placed, Vectors, different
+from tovec.search.vector_files.stored import (
+    Encoding,
+    Lengths,
+    Placed,
+    PlacedBits,
+    different,
+    encoding_of,
+)
 
 BLOCK_BYTES = 8 << 20  # decoded at a time
 READ_BYTES = 1 << 20  # read at a time, not a whole column of a row group
@@ -33,16 +44,24 @@ class StoredParquet:
     lengths: Lengths | None = None
     has_columns = True
 
-    def __init__(self, path: str, file: Any, dimensions: int) -> None:
+    def __init__(self, path: str, file: Any, width: int) -> None:
         self.source = path
         self.rows = file.metadata.num_rows
-        self.dimensions = dimensions
         facts = file.schema_arrow.metadata or {}
         self.model: str | None = _text(facts.get(b"tovec.model"))
         self.provider: str | None = _text(facts.get(b"tovec.provider"))
+        self._encoding = _encoding(file.schema_arrow, width, path)
+        self.dtype = self._encoding.dtype
+        self.dimensions = 8 * width if self.dtype in BITS else width
+        self._width = width
+        self.truncated_from = _count(facts.get(b"tovec.truncated_from"))
+        self._bits = self._bits_column(_text(facts.get(b"tovec.also")), file.schema_arrow)
+        self.has_bits = self._bits is not None
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self._others = [name for name in file.schema_arrow.names if name != EMBEDDING]
+        self._others = [
+            name for name in file.schema_arrow.names if name not in (EMBEDDING, self._bits)
+        ]
         self._local = threading.local()
         self._group: tuple[int, Any] | None = None
 
@@ -63,18 +82,41 @@ class StoredParquet:
 
     def blocks(self, span: int) -> Iterator[Placed]:
         """Yield a row group's vectors."""
+        for first, stored in self._column(span, EMBEDDING, self._width, 4 * self.dimensions):
+            yield first, self._encoding.decode(stored)
+
+    def bits(self, span: int) -> Iterator[PlacedBits]:
+        """Yield a row group's bits."""
+        width = self.dimensions // 8
+        for first, stored in self._column(span, str(self._bits), width, 4 * width):
+            yield first, unsigned(stored)
+
+    def _column(
+        self, span: int, name: str, width: int, row_bytes: int
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield a column of a row group, with the first row's place."""
         first = int(self._starts[span])
-        batch_rows = max(1, BLOCK_BYTES // (4 * self.dimensions))
         batches = self._file().iter_batches(
-            batch_rows, row_groups=[span], columns=[EMBEDDING], use_threads=False
+            max(1, BLOCK_BYTES // row_bytes), row_groups=[span], columns=[name], use_threads=False
         )
         try:
             for batch in batches:
-                matrix = as_matrix(batch.column(0), self.dimensions, self.source, first)
+                matrix = as_matrix(batch.column(0), width, self.source, first)
                 yield first, matrix
                 first += len(matrix)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(error, self.source) from None
+
+    def _bits_column(self, also: str | None, schema: pa.Schema) -> str | None:
+        """Return the column that holds the vectors as bits, if one does."""
+        if self.dtype in BITS:
+            return EMBEDDING
+        name = vector_columns(also)[-1]
+        if also not in BITS or name not in schema.names:
+            return None
+        kind = schema.field(name).type
+        fits = pa.types.is_fixed_size_list(kind) and kind.list_size * 8 == self.dimensions
+        return name if fits and str(kind.value_type) in ("int8", "uint8") else None
 
     def number(self, row: int) -> int:
         """Return the row's number."""
@@ -109,8 +151,8 @@ class StoredParquet:
         return self._local.file
 
 
-def as_matrix(column: Any, dimensions: int, source: str, first: int) -> Vectors:
-    """Return a column of lists as a matrix, without a copy where it is float32.
+def as_matrix(column: Any, dimensions: int, source: str, first: int) -> NDArray[Any]:
+    """Return a column of lists as a matrix, without a copy.
 
     `first` is the number of its first row, for errors.
     """
@@ -132,8 +174,8 @@ def as_matrix(column: Any, dimensions: int, source: str, first: int) -> Vectors:
     if values.null_count:
         place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
         raise InputError("the embedding holds null, not a number", where=where(place // dimensions))
-    matrix: Vectors = values.to_numpy().reshape(len(column), dimensions)
-    return matrix.astype(np.float32, copy=False)
+    matrix: NDArray[Any] = values.to_numpy().reshape(len(column), dimensions)
+    return matrix
 
 
 def gather_arrow(files: Sequence[SourceFile], source: str) -> Gathered | None:
@@ -150,27 +192,52 @@ def gather_arrow(files: Sequence[SourceFile], source: str) -> Gathered | None:
         gathered.model = gathered.model or _text(facts.get(b"tovec.model"))
         gathered.provider = gathered.provider or _text(facts.get(b"tovec.provider"))
         for batch in table.batches():
-            _gather_batch(batch, file, gathered)
+            _gather_batch(batch, table.schema, file, gathered)
     return gathered
 
 
-def _gather_batch(batch: pa.RecordBatch, file: SourceFile, gathered: Gathered) -> None:
+def _gather_batch(
+    batch: pa.RecordBatch, schema: pa.Schema, file: SourceFile, gathered: Gathered
+) -> None:
     if not len(batch):
         return
     first = gathered.rows
     column = batch.column(EMBEDDING)
-    width = gathered.dimensions or len(column[0].as_py() or ())
+    width = len(column[0].as_py() or ())
     if not width:
         raise InputError("the row has no embedding", where=f"{file.path}, row {first} (from 0)")
-    matrix = as_matrix(column, width, file.path, first)
+    encoding = _encoding(schema, width, file.path)
+    matrix = encoding.decode(as_matrix(column, width, file.path, first))
+    gathered.check_width(matrix.shape[1], f"{file.path}, row {first} (from 0)")
     others = with_partition(batch.drop_columns([EMBEDDING]), file.partition, file.path)
     numbers = range(first, first + len(batch))
     gathered.add(matrix, ArrowRows(others, numbers).json(), numbers)
 
 
 def _check_kind(kind: Any, path: str) -> None:
-    if not _is_list(kind) or not pa.types.is_floating(kind.value_type):
-        raise InputError(f"its column {EMBEDDING} is {kind}, not a list of floats", where=path)
+    if not _is_list(kind) or not _is_number(kind.value_type):
+        raise InputError(
+            f"its column {EMBEDDING} is {kind}, not a list of floats, int8 or uint8", where=path
+        )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or str(kind) in ("int8", "uint8")
+
+
+def _encoding(schema: pa.Schema, width: int, path: str) -> Encoding:
+    """Return how the vectors are stored, by the type of their column and the schema's metadata."""
+    facts = schema.metadata or {}
+    scale = None
+    with contextlib.suppress(ValueError):
+        scale = parse_scale(orjson.loads(facts.get(b"tovec.quantisation", b"")), width)
+    kind = str(schema.field(EMBEDDING).type.value_type)
+    hint = "tovec writes it into the schema's metadata: tovec.dtype, tovec.quantisation"
+    return encoding_of(kind, _text(facts.get(b"tovec.dtype")), scale, path, hint)
+
+
+def _count(value: bytes | None) -> int | None:
+    return int(value) if value is not None and value.isdigit() and len(value) < 9 else None
 
 
 def _is_list(kind: Any) -> bool:

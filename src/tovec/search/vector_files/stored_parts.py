@@ -16,7 +16,7 @@ from tovec.errors import InputError
 from tovec.formats.directories import Listing, SourceFile
 from tovec.formats.embedding_column import EMBEDDING
 from tovec.formats.source import suffix
-from tovec.search.vector_files.stored import Lengths, Placed, Stored, different
+from tovec.search.vector_files.stored import Lengths, Placed, PlacedBits, Stored, different
 from tovec.search.vector_files.stored_file import open_file
 from tovec.search.vector_files.stored_json import gather_json, json_records
 
@@ -120,6 +120,9 @@ class StoredParts:
         self.dimensions = 0
         self.model: str | None = None
         self.provider: str | None = None
+        self.dtype = "float32"
+        self.has_bits = False
+        self.truncated_from: int | None = None
         self.has_columns = _family(files[0].path) != "npy"
         self._parts: list[_Part] = []
         self._named = ""  # the file that says the model, for errors
@@ -135,12 +138,20 @@ class StoredParts:
         """Raise InputError where a part has another model or other dimensions than those before."""
         if not self._parts:
             self.model, self.provider, self._named = stored.model, stored.provider, stored.source
+            self.dtype, self.has_bits = stored.dtype, stored.has_bits
+            self.truncated_from = stored.truncated_from
         elif stored.model != self.model:
             here, before = (model or "a model not named" for model in (stored.model, self.model))
             raise InputError(
                 f"its vectors were made by {here}, those of {self._named} by {before}",
                 where=stored.source,
                 hint="vectors of two models cannot be compared; --glob chooses among the files",
+            )
+        elif (stored.dtype, stored.has_bits) != (self.dtype, self.has_bits):
+            raise InputError(
+                f"it stores {stored.dtype}, and {self._named} {self.dtype}",
+                where=stored.source,
+                hint="--glob chooses among the files",
             )
         if not stored.rows:  # it may not know its dimensions
             return
@@ -159,6 +170,14 @@ class StoredParts:
         part = self._parts[number]
         if part.rows:
             for first, block in _open_part(part.file).blocks(inner):
+                yield part.start + first, block
+
+    def bits(self, span: tuple[int, Any]) -> Iterator[PlacedBits]:
+        """Yield a part's bits."""
+        number, inner = span
+        part = self._parts[number]
+        if part.rows:
+            for first, block in _open_part(part.file).bits(inner):
                 yield part.start + first, block
 
     def number(self, row: int) -> int:
