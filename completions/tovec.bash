@@ -30,11 +30,11 @@ _tovec() {
             ;;
         embed)
             kind=free
-            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --if-exists --force -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --also --truncate-dim --force-truncate --columns --if-exists --force -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         batch)
             kind=files
-            options='--dry-run --status --repair -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --columns --if-exists --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --verify --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='--dry-run --status --repair -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --also --truncate-dim --force-truncate --columns --if-exists --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --verify --int8-scale --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         similarity)
             kind=free
@@ -66,7 +66,7 @@ _tovec() {
         *" -p" | *" --provider") kind=words words='local onnx model2vec openai aimlapi aivene nugen custom azure gemini voyage mistral dashscope siliconflow nvidia deepinfra cohere jina openrouter together fireworks github cloudflare huggingface ollama-cloud ollama vllm tei llamacpp lmstudio infinity litellm openvino' ;;
         "embed -m" | "batch -m" | "similarity -m" | "models -m" | "config -m" | "embed --model" | "batch --model" | "similarity --model" | "models --model" | "config --model") kind=words words='static-minilm-256 text-embedding-3-small text-embedding-3-large text-embedding-ada-002 nugen-flash-embed gemini-embedding-001 mistral-embed voyage-3.5 voyage-3.5-lite text-embedding-v4 jina-embeddings-v3 embed-v4.0 BAAI/bge-m3 nomic-embed-text mxbai-embed-large' ;;
         "serve -m" | "serve --model" | *" --job-dir") kind=directories words='' ;;
-        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --prompt" | *" --extra" | *" --timeout" | *" --max-retries" | *" --give-up-after" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --glob" | *" --delimiter" | *" --chunk-tokens" | *" --overlap" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" --verify" | *" --query-template" | *" -k" | *" --like" | *" --clusters" | *" --min" | *" --max" | *" --alias" | *" --host" | *" --port" | *" --cors") kind=free words='' ;;
+        *" --base-url" | *" --url" | *" -d" | *" --dimensions" | *" --user" | *" --prompt" | *" --extra" | *" --timeout" | *" --max-retries" | *" --give-up-after" | *" --concurrency" | *" --rpm" | *" --tpm" | *" --text-field" | *" --template" | *" --id-field" | *" --encoding" | *" --glob" | *" --delimiter" | *" --chunk-tokens" | *" --overlap" | *" --truncate-dim" | *" --columns" | *" --max-cost" | *" --max-tokens" | *" --rows-per-file" | *" --verify" | *" --query-template" | *" -k" | *" --like" | *" --clusters" | *" --min" | *" --max" | *" --alias" | *" --host" | *" --port" | *" --cors") kind=free words='' ;;
         *" --encoding-format") kind=words words='base64 float' ;;
         *" --input-format") kind=words words='auto lines text jsonl json csv tsv parquet arrow tokens' ;;
         *" --encoding-errors") kind=words words='strict replace' ;;
@@ -76,9 +76,11 @@ _tovec() {
         "embed --format" | "batch --format") kind=words words='jsonl parquet npy' ;;
         "similarity --format") kind=words words='table json jsonl tsv' ;;
         "models --format" | "config --format") kind=words words='table json tsv' ;;
-        *" --dtype") kind=words words='float32 float16' ;;
+        *" --dtype") kind=words words='float32 float16 int8 uint8 binary ubinary' ;;
+        *" --also") kind=words words='binary ubinary' ;;
         *" --if-exists") kind=words words='error skip replace' ;;
         *" --on-error") kind=words words='reject stop' ;;
+        *" --int8-scale") kind=words words='unit dimension' ;;
         *" --progress") kind=words words='auto bar lines none' ;;
         *" --metric") kind=words words='cosine dot euclidean' ;;
         *" --api-key-env") kind=variables words='' ;;

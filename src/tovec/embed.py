@@ -13,6 +13,7 @@ from tovec.formats.protocols import ReadOptions, Writer
 from tovec.pipeline.connect import Connection, Hide, connect
 from tovec.pipeline.destination import STDOUT, Destination, Target, open_destination
 from tovec.pipeline.long_texts import LongTexts
+from tovec.pipeline.number_types import check_number_types
 from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.retries import Retries
 from tovec.pipeline.stream import embed_blocks
@@ -54,6 +55,7 @@ def run(
     progress = _Progress(observer)
     retries = Retries(progress)
     with connect(work.settings, work.environ, retries, hide) as connection:
+        check_number_types(target, connection, observer)
         preparation = Preparation(
             connection.client.limits.item_tokens,
             connection.count_text,

@@ -131,6 +131,8 @@ TIMING = {
     "--tpm": ("--tpm", "9"),
 }
 EMBED = ("embed", "-p", "local", "-d", "4", "-f", ROW)
+WIDE = ("embed", "-p", "local", "-f", ROW)
+CUT = ("--truncate-dim", "2")
 BATCH = ("batch", "-p", "local", "-d", "4", ROW, "-o", "out.jsonl")
 SEARCH = ("similarity", "-p", "local", "query", "--in", ROW, "--format", "jsonl")
 ROWS_ALONE = ("similarity", "-p", "local", "--in", ROW, "--format", "jsonl")
@@ -144,6 +146,9 @@ SINGLE: dict[str, dict[str, Single]] = {
         "--output": (EMBED, ("-o", "out.jsonl")),
         "--format": ((*EMBED, "-o", "out"), ("--format", "parquet")),
         "--dtype": (EMBED, ("--dtype", "float16")),
+        "--also": (WIDE, ("--also", "ubinary")),
+        "--truncate-dim": (WIDE, ("--truncate-dim", "64")),
+        "--force-truncate": (("embed", *ASK, "-f", ROW, *CUT), ("--force-truncate",)),
         "--force": ((*EMBED, "-o", "out.jsonl"), ("--force",)),
         "--if-exists": ((*EMBED, "-o", "out.jsonl"), ("--if-exists", "replace")),
         "--verbose": (("embed", *ASK, "hello"), ("-vv",)),
@@ -159,6 +164,13 @@ SINGLE: dict[str, dict[str, Single]] = {
         "--output": (BATCH[:-2], ("-o", "out.jsonl")),
         "--format": ((*BATCH[:-1], "out"), ("--format", "parquet")),
         "--dtype": (BATCH, ("--dtype", "float16")),
+        "--also": (("batch", *WIDE[1:3], ROW, "-o", "out.jsonl"), ("--also", "ubinary")),
+        "--truncate-dim": (BATCH, ("--truncate-dim", "2")),
+        "--force-truncate": (("batch", *ASK, ROW, "-o", "out.jsonl", *CUT), ("--force-truncate",)),
+        "--int8-scale": (
+            (*BATCH[:-1], "out.parquet", "--dtype", "int8"),
+            ("--int8-scale", "dimension"),
+        ),
         "--dry-run": (BATCH, ("--dry-run",)),
         "--status": ((*BATCH, "--keep-job"), ("--status",)),
         "--repair": (BATCH, ("--repair",)),

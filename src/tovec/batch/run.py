@@ -26,6 +26,7 @@ from tovec.endpoint.address import identity as endpoint_identity
 from tovec.events import Note, Observer
 from tovec.pipeline.connect import Connection, Hide, connect
 from tovec.pipeline.destination import STDOUT, open_destination
+from tovec.pipeline.number_types import check_number_types
 from tovec.records import as_text
 from tovec.store.durable import OutputFile, Published
 from tovec.store.job import Job, finish_removal
@@ -49,6 +50,7 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
         hide(blot)
 
     connection = connect(work.settings, work.environ, report, hide_here_too, Metered)
+    check_number_types(work.target, connection, observer)
     report.price = connection.model.price
     finished = finish_removal(work.directory)
     if finished is not None and finished.get("output") == as_text(work.output):

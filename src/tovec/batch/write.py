@@ -15,6 +15,8 @@ from tovec.batch.job_run import JobRun
 from tovec.batch.rejects import Rejects
 from tovec.batch.specification import Batch
 from tovec.batch.write_behind import WriteBehind
+from tovec.formats.protocols import VectorMeta
+from tovec.formats.quantised import Ranges, shorten
 from tovec.pipeline.destination import STDOUT, Destination
 from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.reorder import Finished, Prepared, finish, no_rows
@@ -40,7 +42,7 @@ def write_output(run: JobRun, destination: Destination, *, asked: bool) -> Publi
     prepare = run.preparation(rejects.problem)
     try:
         with writing(work.output, f"the vectors are stored in {work.directory}"):
-            destination.begin(run.connection.meta(work.target.dtype))
+            destination.begin(_meta(run))
             with WriteBehind(destination) as behind:
                 for finished in stored_blocks(run, prepare, asked=asked):
                     rejects.refused(finished)
@@ -56,6 +58,20 @@ def write_output(run: JobRun, destination: Destination, *, asked: bool) -> Publi
     except BaseException:
         rejects.discard()
         raise
+
+
+def _meta(run: JobRun) -> VectorMeta:
+    """Return what the output says of its vectors, with the ranges of their dimensions if asked."""
+    target = run.work.target
+    meta = run.connection.meta(target.dtype)
+    if target.int8_scale != "dimension":
+        return meta
+    run.note("finding the range of each dimension, in a pass over the stored vectors")
+    ranges = Ranges()
+    for finished in stored_blocks(run, run.preparation(), asked=True):
+        size = target.write.truncate_dim
+        ranges.add(finished.vectors if size is None else shorten(finished.vectors, size))
+    return meta._replace(scale=ranges.scale(target.dtype))
 
 
 def stored_blocks(run: JobRun, prepare: Preparation, *, asked: bool) -> Iterator[Finished]:

@@ -106,14 +106,25 @@ def output_path(output: OutputOptions) -> str | None:
 
 
 def output_target(
-    output: OutputOptions, id_field: str | None, rows_per_file: int | None = None
+    output: OutputOptions,
+    id_field: str | None,
+    rows_per_file: int | None = None,
+    int8_scale: str | None = None,
 ) -> Target:
     """Return what is written, and how."""
     from tovec.formats.protocols import WriteOptions
     from tovec.pipeline.destination import Target
 
-    write = WriteOptions(split_names(output.columns), id_field)
-    return Target(output_path(output) or "-", output.format, output.dtype, write, rows_per_file)
+    write = WriteOptions(
+        split_names(output.columns),
+        id_field,
+        output.also,
+        output.truncate_dim,
+        output.force_truncate,
+    )
+    return Target(
+        output_path(output) or "-", output.format, output.dtype, write, rows_per_file, int8_scale
+    )
 
 
 def if_exists(output: OutputOptions) -> IfExists:

@@ -69,7 +69,7 @@ def batch(
         settings=load_settings(common, endpoint),
         environ=os.environ,
         paths=tuple(inputs or ()),
-        target=output_target(output, input_options.id_field, job.rows_per_file),
+        target=output_target(output, input_options.id_field, job.rows_per_file, job.int8_scale),
         read=read_options(input_options, output.columns),
         long=long_texts(input_options),
         if_exists=replaced,

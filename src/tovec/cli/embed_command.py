@@ -68,7 +68,7 @@ def embed(
         if_exists=replaced,
     )
     view = None
-    if target is None and output.format is None and is_terminal():
+    if target is None and output.format is None and not _changes_numbers(output) and is_terminal():
         from tovec.cli.embed_view import TableWriter
 
         view = partial(TableWriter, sys.stdout)
@@ -77,3 +77,8 @@ def embed(
         done = job.run(work, watch, reporter.hide, view)
     if done.rejected:
         raise typer.Exit(3)
+
+
+def _changes_numbers(output: OutputOptions) -> bool:
+    """Return whether an option about the stored numbers is given, which the view does not show."""
+    return output.dtype != "float32" or bool(output.also or output.truncate_dim)

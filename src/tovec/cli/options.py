@@ -232,9 +232,29 @@ class OutputOptions(NamedTuple):
         ),
     ] = None
     dtype: Annotated[
-        Literal["float32", "float16"],
-        option("--dtype", "The type of the stored numbers (float32)."),
+        Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"],
+        option(
+            "--dtype",
+            "The type of the stored numbers (float32); binary and ubinary are one bit per "
+            "dimension.",
+        ),
     ] = "float32"
+    also: Annotated[
+        Literal["binary", "ubinary"] | None,
+        option("--also", "Store the vectors a second time, as bits: similarity --rescore."),
+    ] = None
+    truncate_dim: Annotated[
+        int | None,
+        option(
+            "--truncate-dim N",
+            "Store the first N dimensions, normalised again (Matryoshka models).",
+            min=1,
+        ),
+    ] = None
+    force_truncate: Annotated[
+        bool,
+        option("--force-truncate", "Truncate the vectors of other models too."),
+    ] = False
     columns: Annotated[
         str | None,
         option("--columns NAME,...", "The input's columns to keep, in this order; all by default."),
@@ -306,6 +326,14 @@ class JobOptions(NamedTuple):
             "--verify SHARE",
             "At the end ask for this share of the texts again (0.1%) and compare; exit 3 where a "
             "cosine is below 0.999.",
+        ),
+    ] = None
+    int8_scale: Annotated[
+        Literal["unit", "dimension"] | None,
+        option(
+            "--int8-scale",
+            "What int8 and uint8 stand for: round(127 x) (unit), or 255 steps from each "
+            "dimension's least value to its greatest.",
         ),
     ] = None
     stats: Annotated[str | None, option("--stats FILE", "Write a report as JSON to FILE.")] = None

@@ -200,10 +200,10 @@ def writer(
     if options.truncate_dim is not None:
         from tovec.formats.truncation import TruncatingWriter
 
-        size = options.truncate_dim
-        meta = meta._replace(dimensions=size, truncated_from=meta.dimensions)
-        inner = writer(name, sink, meta, options._replace(truncate_dim=None), compression)
-        return TruncatingWriter(inner, size)
+        whole = options._replace(truncate_dim=None)
+        return TruncatingWriter(
+            lambda meta: writer(name, sink, meta, whole, compression), meta, options.truncate_dim
+        )
     match name:
         case "jsonl":
             from tovec.formats.jsonl import JsonlWriter

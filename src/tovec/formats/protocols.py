@@ -69,6 +69,7 @@ class WriteOptions(NamedTuple):
     id_field: str | None = None
     also: str | None = None  # the type of a second column of the same vectors
     truncate_dim: int | None = None
+    force_truncate: bool = False  # of models that are not known to be made for it
 
 
 class Sink(Protocol):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tovec.errors import UsageError
-from tovec.formats.protocols import Writer
+from tovec.formats.protocols import VectorMeta, Writer
 from tovec.formats.quantised import shorten
 
 if TYPE_CHECKING:
@@ -17,23 +17,36 @@ if TYPE_CHECKING:
 
 
 class TruncatingWriter:
-    """Hands rows on with the first `dimensions` of their vectors."""
+    """Hands rows on with the first `dimensions` of their vectors.
 
-    def __init__(self, writer: Writer, dimensions: int) -> None:
-        self._writer = writer
+    `make` makes the writer behind it, when the dimensions that the model gives are known.
+    """
+
+    def __init__(
+        self, make: Callable[[VectorMeta], Writer], meta: VectorMeta, dimensions: int
+    ) -> None:
+        self._make = make
+        self._meta = meta
         self._dimensions = dimensions
+        self._writer: Writer | None = None
 
     def write(
         self, rows: Rows, extra: Mapping[str, NDArray[np.int64]], vectors: NDArray[np.float32]
     ) -> None:
         """Write rows. Raises UsageError for vectors that are shorter already."""
-        if len(vectors):
-            check_longer(vectors.shape[1], self._dimensions)
-        self._writer.write(rows, extra, shorten(vectors, self._dimensions))
+        found = vectors.shape[1] if len(vectors) else self._meta.dimensions
+        check_longer(found, self._dimensions)
+        self._behind(found).write(rows, extra, shorten(vectors, self._dimensions))
 
     def finish(self) -> None:
         """Write what ends the output."""
-        self._writer.finish()
+        self._behind(self._meta.dimensions).finish()
+
+    def _behind(self, found: int | None) -> Writer:
+        if self._writer is None:
+            meta = self._meta._replace(dimensions=self._dimensions, truncated_from=found)
+            self._writer = self._make(meta)
+        return self._writer
 
 
 def check_longer(found: int | None, dimensions: int) -> None:

@@ -28,6 +28,7 @@ class Target(NamedTuple):
     dtype: str = "float32"
     write: WriteOptions = WriteOptions()
     rows_per_file: int | None = None
+    int8_scale: str | None = None  # of int8 and uint8: "unit", "dimension"
 
     @property
     def format_name(self) -> str:

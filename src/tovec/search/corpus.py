@@ -13,6 +13,7 @@ import orjson
 
 from tovec.endpoint import models, providers
 from tovec.errors import PersonError, UsageError
+from tovec.formats.quantised import BITS, as_bits, from_bits, shorten
 from tovec.formats.rows import PlainRows
 from tovec.records import Rows
 from tovec.search.vector_files.stored import Stored, Vectors
@@ -58,10 +59,11 @@ def settings_for(stored: Stored, settings: Settings) -> Settings:
             settings = settings._replace(provider=stored.provider)
             if known[stored.provider or ""].base_url or known[stored.provider or ""].in_process:
                 settings = settings._replace(base_url=None, url=None)
-    if "dimensions" in flags and settings.dimensions != stored.dimensions:
+    whole = stored.truncated_from or stored.dimensions
+    if "dimensions" in flags and settings.dimensions != whole:
         raise _other_dimensions(stored, settings.dimensions)
     native = models.find(settings.model).dimensions if settings.model else None
-    asked = None if native == stored.dimensions else stored.dimensions
+    asked = None if native == whole else whole
     if native is None and "dimensions" not in flags:
         asked = None  # nothing is known of the model: it most likely gives what it gave then
     return settings._replace(dimensions=asked)
@@ -90,8 +92,9 @@ def _settings_for_folder(stored: Stored, settings: Settings, flags: set[str]) ->
 
 
 def _other_dimensions(stored: Stored, asked: int | None) -> UsageError:
+    whole = count_phrase(stored.truncated_from or stored.dimensions, "dimension")
     return UsageError(
-        f"the vectors have {count_phrase(stored.dimensions, 'dimension')}, not {asked}",
+        f"the vectors have {whole}, not {asked}",
         where=stored.source,
         hint="leave -d out: the query gets as many as the file has",
     )
@@ -99,6 +102,15 @@ def _other_dimensions(stored: Stored, asked: int | None) -> UsageError:
 
 def _is_flag(settings: Settings, name: str) -> bool:
     return str(settings.origins.get(name, "")).startswith("--")
+
+
+def match_queries(stored: Stored, queries: Vectors) -> Vectors:
+    """Return queries in the form of the vectors they are to search: truncated, or signs."""
+    if stored.truncated_from is not None and queries.shape[1] == stored.truncated_from:
+        queries = shorten(queries, stored.dimensions)
+    if stored.dtype in BITS and queries.shape[1] == stored.dimensions:
+        queries = from_bits(as_bits(queries, "ubinary"))
+    return queries
 
 
 def check_model(stored: Stored, model: str) -> None:

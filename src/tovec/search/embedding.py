@@ -36,6 +36,10 @@ class Texts:
         """Take the vectors of the next texts."""
         self._parts.append(vectors)
 
+    def replace(self, vectors: Vectors) -> None:
+        """Put other vectors in the place of those taken."""
+        self._parts = [vectors]
+
     @property
     def vectors(self) -> Vectors:
         """Return the texts' vectors, in order: float32 (n, dimensions)."""

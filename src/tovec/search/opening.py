@@ -74,6 +74,7 @@ def embed_queries(stored: Stored, work: Similarity, observer: Observer, hide: Hi
         queries = embed_texts(connection, query_blocks(work), prepare, work.read.id_field)
         say_left_out(prepare, observer)
     if queries.names:
+        queries.replace(corpus.match_queries(stored, queries.vectors))
         corpus.check_dimensions(stored, queries.vectors, model)
     return queries
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from tovec.errors import InputError
 from tovec.search.vector_files.stored import Lengths, Placed, PlacedBits, Vectors, different
 from tovec.search.vector_files.stored_matrix import MappedMatrix
 
@@ -26,7 +27,7 @@ class Gathered:
         self.source = source
         self.rows = 0
         self.dimensions = 0
-        self.dtype = "float32"
+        self.dtype = "float32"  # as which they came
         self.model: str | None = None
         self.provider: str | None = None
         self._vectors = tempfile.TemporaryFile(prefix="tovec-")  # noqa: SIM115 - lives as long
@@ -50,6 +51,12 @@ class Gathered:
         self._fields.write(b"".join(one + b"\n" for one in fields))
         self._numbers.extend(numbers)
         self.rows += len(vectors)
+
+    def check_type(self, dtype: str, where: str) -> None:
+        """Raise InputError for vectors of another stored type than those before them."""
+        if self.rows and self.dtype != dtype:
+            raise InputError(f"it stores {dtype}, those before it {self.dtype}", where=where)
+        self.dtype = dtype
 
     def check_width(self, dimensions: int, where: str) -> None:
         """Raise InputError for vectors of other dimensions than those before them."""

@@ -12,7 +12,7 @@ from tovec.errors import InputError
 from tovec.formats import cutting
 from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.directories import SourceFile
-from tovec.formats.embedding_column import EMBEDDING
+from tovec.formats.embedding_column import EMBEDDING, vector_columns
 from tovec.formats.protocols import ReadOptions
 from tovec.formats.quantised import BITS, INTEGERS, stored_width, unit_scale
 from tovec.formats.source import chunks, suffix
@@ -20,6 +20,7 @@ from tovec.search.vector_files.gathered import Gathered
 from tovec.search.vector_files.stored import Encoding, Vectors, different
 
 DTYPE_FIELD = "embedding_dtype"
+_ALSO = [vector_columns(dtype)[-1] for dtype in sorted(BITS)]
 
 
 def gather_json(files: Sequence[SourceFile], source: str) -> Gathered | None:
@@ -50,6 +51,8 @@ def _gather_json_file(path: str, more: Mapping[str, object], gathered: Gathered)
             if row is None or (EMBEDDING not in row and not gathered.rows and not rows):
                 return False
             told = row.pop(DTYPE_FIELD, None)
+            for name in _ALSO:
+                row.pop(name, None)
             if lists and told != dtype:
                 raise InputError(
                     f"the row's embedding_dtype is {told}, those before it say {dtype}",
@@ -61,6 +64,7 @@ def _gather_json_file(path: str, more: Mapping[str, object], gathered: Gathered)
             lines.append(line)
         if rows:
             first = gathered.rows
+            gathered.check_type(str(dtype or "float32"), f"{path}, {unit} {lines[0]}")
             matrix = _decoded(_as_matrix(lists, f"{path}, {unit}", lines), dtype, path, lines[0])
             gathered.add(matrix, rows, range(first, first + len(rows)))
     return True
@@ -92,10 +96,10 @@ def _object(record: bytes | None, unit: str, where: str, *, texts: bool) -> dict
 
 def _decoded(matrix: Vectors, dtype: object, path: str, line: int) -> Vectors:
     """Return the vectors that lists of numbers of a type stand for."""
-    if dtype is None:
+    if dtype in (None, "float32", "float16"):
         return matrix
     where = f"{path}, line {line}"
-    if dtype not in INTEGERS | BITS:
+    if str(dtype) not in INTEGERS | BITS:
         raise InputError("embedding_dtype names no type that tovec writes", where=where)
     kind = "int8" if dtype in ("int8", "binary") else "uint8"
     with np.errstate(invalid="ignore"):

@@ -119,7 +119,7 @@ def _side_file(path: str, shape: tuple[int, int]) -> dict[str, Any]:
     if not isinstance(about, dict) or len(data) > MAX_SIDE_BYTES:
         raise InputError("not a JSON object", where=side, hint=WRITE_BOTH)
     width = about.get("dimensions")
-    if about.get("dtype") in BITS and isinstance(width, int):
+    if str(about.get("dtype")) in BITS and isinstance(width, int):
         width = stored_width(width, "ubinary")
     if (about.get("rows"), width) != shape:
         raise mismatch(

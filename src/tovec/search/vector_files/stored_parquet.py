@@ -208,6 +208,7 @@ def _gather_batch(
         raise InputError("the row has no embedding", where=f"{file.path}, row {first} (from 0)")
     encoding = _encoding(schema, width, file.path)
     matrix = encoding.decode(as_matrix(column, width, file.path, first))
+    gathered.check_type(encoding.dtype, file.path)
     gathered.check_width(matrix.shape[1], f"{file.path}, row {first} (from 0)")
     others = with_partition(batch.drop_columns([EMBEDDING]), file.partition, file.path)
     numbers = range(first, first + len(batch))
