@@ -50,7 +50,7 @@ def answer(
     do not bring it as a bearer token get 401. Without `served` the embedded model answers.
     """
     try:
-        return _reply(200, _answered(method, path, headers, body, key, served or embedded()))
+        return reply(200, _answered(method, path, headers, body, key, served or embedded()))
     except Refused as refused:
         return refusal(path, refused)
 
@@ -59,19 +59,20 @@ def refusal(path: str, refused: Refused) -> Reply:
     """Return the error answer, in the shape that the path's API documents."""
     if path.rstrip("/") != NUGEN:
         error = {"message": refused.message, "type": refused.kind}
-        return _reply(
+        return reply(
             refused.status,
             {"error": {**error, "param": refused.param, "code": refused.code}},
             refused.headers,
         )
     if refused.status != 400:
-        return _reply(refused.status, {"detail": refused.message}, refused.headers)
+        return reply(refused.status, {"detail": refused.message}, refused.headers)
     place = ["body", *([refused.param] if refused.param else [])]
     problem = {"loc": place, "msg": refused.message, "type": refused.code or "value_error"}
-    return _reply(422, {"detail": [problem]})
+    return reply(422, {"detail": [problem]})
 
 
-def _reply(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Reply:
+def reply(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return an answer of JSON under a new request id."""
     return Reply(
         status,
         {
@@ -106,10 +107,10 @@ def _answered(
     if not is_allowed:  # HEAD is answered as GET is, without the body
         message = f"Not allowed to {method[:16]} on {path[:200]}: use {allowed}."
         raise Refused(405, message, code="method_not_allowed", headers={"allow": allowed})
-    _check_key(headers, key)
+    check_key(headers, key)
     if shape is None:
         return _models(path, served)
-    _check_body(headers, body)
+    check_body(headers, body)
     asked = parse_body(body, served)
     vectors = asked.texts.embed(asked.dimensions)
     return shape(_data(vectors, base64=asked.base64), asked.tokens, asked.model)
@@ -118,7 +119,8 @@ def _answered(
 # Before the body is read --------------------------------------------------------------------------
 
 
-def _check_key(headers: Mapping[str, str], key: str | None) -> None:
+def check_key(headers: Mapping[str, str], key: str | None) -> None:
+    """Raise Refused where a request does not bring the key."""
     if key is None:
         return
     from hmac import compare_digest
@@ -139,7 +141,8 @@ def _check_key(headers: Mapping[str, str], key: str | None) -> None:
     )
 
 
-def _check_body(headers: Mapping[str, str], body: bytes) -> None:
+def check_body(headers: Mapping[str, str], body: bytes) -> None:
+    """Raise Refused for a body that is not plain JSON, or too large."""
     content = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content != "application/json":
         message = f"The content-type must be application/json, not {content[:100] or 'absent'}."

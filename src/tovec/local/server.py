@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import errno
 import socket
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from tovec import __version__
 from tovec.endpoint.transport import Reply
 from tovec.errors import UsageError
-from tovec.local import responder
+from tovec.local import batch_routes, responder
+from tovec.local.batch_routes import BatchApi, Download
 from tovec.local.request_body import MAX_BODY, Refused, ServedModel
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 DESCRIPTION = Path(__file__).parent / "openapi.json"
+A = TypeVar("A")
+
 GRACE_SECONDS = 10  # for answers under way when a signal comes
 
 
@@ -108,9 +112,10 @@ def create_app(
     try:
         import uvicorn  # noqa: F401 - belongs to the same extra
         from starlette.applications import Starlette
+        from starlette.concurrency import run_in_threadpool
         from starlette.middleware import Middleware
         from starlette.middleware.cors import CORSMiddleware
-        from starlette.responses import Response
+        from starlette.responses import FileResponse, Response
         from starlette.routing import Route
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -118,19 +123,26 @@ def create_app(
         ) from None
 
     description = orjson.dumps(described())
+    batch_api = BatchApi(served, key)
 
     async def describe(_request: Request) -> Response:
         return Response(description, media_type="application/json")
 
     async def embed(request: Request) -> Response:
         started = time.perf_counter()
-        reply, fault = await _answered(request, key, served)
+        if batch_routes.is_routed(request.scope["path"]):
+            answer, fault = await _batch_answer(request, batch_api)
+        else:
+            answer, fault = await _answered(request, key, served)
+        status = 200 if isinstance(answer, Download) else answer.status
         if log is not None:
             seconds = time.perf_counter() - started
             path = request.scope["path"][:200]
-            name = reply.headers["x-request-id"]
-            log(Served(request.method, path, reply.status, seconds, name, fault))
-        return Response(reply.body, reply.status, dict(reply.headers))
+            name = answer.headers.get("x-request-id", "")
+            log(Served(request.method, path, status, seconds, name, fault))
+        if isinstance(answer, Download):
+            return FileResponse(answer.path, headers=dict(answer.headers))
+        return Response(answer.body, status, dict(answer.headers))
 
     class Every:
         """All methods and paths: it is the endpoint that says 404 and 405."""
@@ -145,12 +157,13 @@ def create_app(
     async def loaded(_app: Starlette) -> AsyncIterator[None]:
         (served or responder.embedded()).model.load()
         yield
+        await run_in_threadpool(batch_api.close)
 
     routes = [Route("/openapi.json", describe), Route("/{path:path}", Every())]
     allowed = Middleware(
         CORSMiddleware,
         allow_origins=list(cors),
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
         expose_headers=["x-request-id"],
     )
@@ -158,7 +171,7 @@ def create_app(
 
 
 def described() -> dict[str, Any]:
-    """Give the endpoint's OpenAPI 3.1 description."""
+    """Return the endpoint's OpenAPI 3.1 description."""
     description: dict[str, Any] = orjson.loads(DESCRIPTION.read_bytes())
     description["info"]["version"] = __version__
     return description
@@ -167,18 +180,58 @@ def described() -> dict[str, Any]:
 async def _answered(
     request: Request, key: str | None, served: ServedModel | None
 ) -> tuple[Reply, str]:
-    """Give the answer, and the name of the exception where it is a 500."""
-    from starlette.concurrency import run_in_threadpool
-    from starlette.requests import ClientDisconnect
+    """Return the answer, and the name of the exception where it is a 500."""
 
-    path = request.scope["path"]
-    headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in request.scope["headers"]}
-    try:
+    async def answer() -> Reply:
+        from starlette.concurrency import run_in_threadpool
+
         body = await _body(request)
+        path, headers = request.scope["path"], _headers(request)
         call = partial(
             responder.answer, request.method, path, headers, body, key=key, served=served
         )
-        return await run_in_threadpool(call), ""
+        return await run_in_threadpool(call)
+
+    return await _guarded(request.scope["path"], answer())
+
+
+async def _batch_answer(request: Request, api: BatchApi) -> tuple[Reply | Download, str]:
+    """Return the Batch API's answer, and the name of the exception where it is a 500.
+
+    The body goes to a file: it may be a form of 200 MB.
+    """
+    path = request.scope["path"]
+
+    async def answer() -> Reply | Download:
+        from starlette.concurrency import run_in_threadpool
+
+        responder.check_key(_headers(request), api.key)
+        with tempfile.TemporaryFile() as body:
+            size = 0
+            async for part in request.stream():
+                size += len(part)
+                if size > batch_routes.max_body(path):
+                    raise responder.too_large()
+                body.write(part)
+            body.flush()
+            query = dict(request.query_params)
+            return await run_in_threadpool(
+                api.answer, request.method, path, query, _headers(request), body
+            )
+
+    return await _guarded(path, answer())
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {name.decode("latin-1"): v.decode("latin-1") for name, v in request.scope["headers"]}
+
+
+async def _guarded(path: str, answer: Coroutine[Any, Any, A]) -> tuple[A | Reply, str]:
+    """Return an answer, or the refusal that an exception means, and its name where it is a 500."""
+    from starlette.requests import ClientDisconnect
+
+    try:
+        return await answer, ""
     except Refused as refused:
         return responder.refusal(path, refused), ""
     except ClientDisconnect:
