@@ -23,6 +23,36 @@ COUNTED = re.compile(
     rf" (?:(?:more|other|further|blank|long|equal|repeated) )?(?:{'|'.join(NOUNS.split())})\b(?!/)"
 )
 
+# What no engineer would write in a message, and what to write instead.
+OLD_WORDS = {
+    r"\bmend(s|ed)?\b": "fix",
+    r"\b(set|sets) aside\b": "reject, move aside",
+    r"\bgo(es)? on\b|\bby itself\b": "resume, continue",
+    r"(?<!there )\b(is|are) no [a-z]": "is not a",
+    r"\b(do|does)(es)? not (go together|go with|fit)\b": "cannot be combined",
+    r"\b(does|do) not act on\b": "does not apply to",
+    r"\bbut for\b|\banew\b|\bat work\b|\bsuch that\b": "except, again, running",
+    r"\b(is|are) (asked|told of|taken for|found out)\b": "request, tell, take",
+    r"\b(somebody|everybody|nobody)\b": "another user, anyone, no one",
+    r"\bthe model inside\b": "the embedded model",
+    r"\bSay (more|nothing|how)\b": "log, print, show",
+}
+
+
+def _messages(source: str) -> Iterator[str]:
+    """Yield the words of the strings in a source that a user may read; docstrings are not."""
+    tree = ast.parse(source)
+    bare = {
+        id(statement.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body
+        if isinstance(statement, ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+            yield node.value
+
 
 def _counted(source: str) -> Iterator[str]:
     """Yield the f-strings in which a variable number stands before a plural."""
@@ -62,6 +92,18 @@ def test_the_search_for_disagreeing_numbers_finds_them():
     assert list(_counted('f"{n:,} rows"')) == list(_counted("f'{n:,} rows'")) != []
     assert list(_counted('f"{len(found)} blank lines"'))
     assert not list(_counted("f'{MAX_ROWS} rows, {rate} rows/s, {count_phrase(n, \"row\")}'"))
+
+
+def test_messages_use_the_words_of_the_trade():
+    """#255: "mend the rows", "this is no job directory" and the like had to be translated."""
+    found = {
+        f"{path.name}: {text!r}: write {better}"
+        for path in SOURCES
+        for text in _messages(path.read_text())
+        for old, better in OLD_WORDS.items()
+        if re.search(old, text)
+    }
+    assert found == set()
 
 
 @given(st.integers(0, 10**12))

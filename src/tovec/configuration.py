@@ -179,7 +179,9 @@ def _steps(connection: Connection, overheard: Sequence[Overheard]) -> Iterator[S
     yield Step("dimensions", "ok", str(answer.vectors.shape[1]))
     (heard,) = overheard
     coded = heard.in_base64()
-    yield Step("base64", "ok" if coded else "skipped", "yes" if coded else "numbers come as text")
+    yield Step(
+        "base64", "ok" if coded else "skipped", "yes" if coded else "the endpoint sends numbers"
+    )
     yield Step("latency", "ok", f"{1000 * took:.1f} ms for one short text")
     rates = rate_headers(heard.reply) if heard.reply is not None else ""
-    yield Step("rate limits", "ok" if rates else "skipped", rates or "the answer names none")
+    yield Step("rate limits", "ok" if rates else "skipped", rates or "the answer states none")

@@ -127,7 +127,7 @@ def _explain(
     if work.target.path == STDOUT:
         said = f"stopped: {count_phrase(progress.written, 'row')} written"
     else:
-        said = f"stopped: no row written, since {work.target.path} appears only when it is whole"
+        said = f"stopped: no row written; {work.target.path} appears only once it is complete"
     if remote and not isinstance(error, LaterError):
         said += f"; {advice}"
     progress(Note(said, "warning" if remote else "info"))

@@ -203,7 +203,7 @@ def from_table(table: Mapping[str, object], where: str) -> Settings:
     for name, value in table.items():
         if name not in FIELDS:
             raise UsageError(
-                f"the config file has a field that tovec does not know: {name}",
+                f"the config file has an unknown field: {name}",
                 where=where,
                 hint=_suggestion(name),
             )

@@ -107,7 +107,10 @@ def test_a_run_whose_every_request_is_refused_alike_is_a_wrong_setting(
     for _ in range(2):
         done = run(*line)
         assert (done.code, done.out) == (5, b"")
-        assert b"nothing that was sent is accepted: HTTP 422: Unprocessable Entity" in done.err
+        assert (
+            b"the endpoint accepts nothing that was sent: HTTP 422: Unprocessable Entity"
+            in done.err
+        )
     server.faults = []
     assert run(*line).code == 0
 

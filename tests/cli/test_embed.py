@@ -303,7 +303,7 @@ def test_an_error_leaves_every_answered_row_and_names_batch(tmp_path, status, co
     assert words in done.err.decode()
     assert whole.code == code
     assert not target.exists()
-    assert "no row written, since" in whole.err.decode()
+    assert "no row written; " in whole.err.decode()
 
 
 def on_a_terminal(*arguments: str, columns: int = 80) -> str:

@@ -397,7 +397,7 @@ def test_a_late_value_of_another_type_is_named_with_the_way_out(
         done = run(*line)
         assert done.code == 6
         said = done.err.decode()
-        assert f"the column 'v' holds {kind} in the first rows, and '{late}' here" in said
+        assert f"the column 'v' holds {kind} in the first rows, but '{late}' here" in said
         assert f"  at {path}, line {LATE_LINE}\n  --csv-types text" in said
         assert not target.exists()
         again = run(*line, "--csv-types", "text")

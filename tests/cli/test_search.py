@@ -393,8 +393,8 @@ def test_near_duplicates_are_a_question_too(tovec, corpus):
     ("arguments", "words"),
     [
         (["--pairs", "x"], b"takes no text"),
-        (["--pairs", "--outliers"], b"do not go together"),
-        (["--outliers", "--min", "0.5"], b"do not go with --outliers"),
+        (["--pairs", "--outliers"], b"cannot be combined"),
+        (["--outliers", "--min", "0.5"], b"cannot be combined with --outliers"),
         (["--diversity", "--metric", "dot"], b"choose cosine or euclidean"),
         (["--clusters", "2", "--metric", "dot"], b"choose cosine or euclidean"),
         (["--label-each", "x", "-k", "3"], b"--label-each gives every row"),
@@ -423,7 +423,7 @@ def test_a_corpus_of_texts_is_asked_for_once_where_a_job_keeps_it(tovec, tmp_pat
         texts.append("row 7 again")
         second = search("-v")
         assert second.stdout == first.stdout
-        assert b"30 of the corpus's vectors were kept, 1 were asked for" in second.stderr
+        assert b"vectors of the corpus: 30 stored before, 1 requested" in second.stderr
         asked = [entry.items for entry in server.ledger.entries]
     assert sorted(asked) == [1, 1, 1, 30]  # two queries, a new row, the corpus
     assert set(os.listdir(tmp_path)) == {"rows.jsonl", "job"}

@@ -142,8 +142,8 @@ def test_a_clients_own_model_name_reaches_a_local_model(tmp_path):
     [
         (["-p", "onnx"], "-p onnx needs the model's folder"),
         (["-p", "onnx", "-m", "nowhere"], "there is no model folder nowhere"),
-        (["-m", "folder"], "-m does not act on the embedded model"),
-        (["--prompt", "query"], "--prompt does not act on the embedded model"),
+        (["-m", "folder"], "-m does not apply to the embedded model"),
+        (["--prompt", "query"], "--prompt does not apply to the embedded model"),
         (["--alias", ""], "--alias takes the name of a model"),
     ],
 )

@@ -59,7 +59,7 @@ def test_an_options_spelling_gives_its_names_and_what_stands_for_the_value():
 def test_a_closed_set_is_checked_wherever_its_option_stands(words: tuple[str, ...]):
     done = run(*words)
     assert (done.code, done.out) == (2, b"")
-    assert b"does not know" in done.err
+    assert b"does not accept" in done.err
 
 
 def test_options_before_the_command_hold_unless_it_says_otherwise():

@@ -194,7 +194,7 @@ def test_colours_are_only_for_a_terminal(tovec):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["one"], 2, b"nothing to be compared with"),
+        (["one"], 2, b"only one text is given"),
         (["one", " "], 6, b"the text is empty\n  at argument 2"),
         (["a", "b", "--metric", "cosin"], 2, b"did you mean cosine?"),
         (["a", "b", "--format", "xml"], 2, b"--format"),
@@ -239,4 +239,4 @@ def test_each_of_two_long_texts_is_cut_for_itself(tovec):
         done = tovec("similarity", "-p", "local", "--long", policy, input=f"{longer}\tword\n")
         assert (done.returncode, float(done.stdout) > 0.9) == (0, True)
     split = tovec("similarity", "a", "b", "-p", "local", "--long", "split")
-    assert split.returncode == 2 and b"one vector a text" in split.stderr
+    assert split.returncode == 2 and b"one vector per text" in split.stderr

@@ -128,7 +128,7 @@ def test_rejected_rows_are_told_of(batch: Batch) -> None:
         assert batch(server).code == 3
     facts = status()
     assert (facts["state"], facts["exit_code"]) == ("finished", 3)
-    assert facts["exit_means"] == "some rows were left out: 1"
+    assert facts["exit_means"] == "some rows were rejected: 1"
 
 
 def test_running_and_killed_jobs_are_told_apart(batch: Batch) -> None:

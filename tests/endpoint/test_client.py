@@ -458,7 +458,7 @@ def test_settings_that_no_input_can_meet_stop_before_all_inputs_are_refused() ->
     """#59"""
     with (
         serving(faults=[Fault("status", status=400)]) as server,
-        pytest.raises(PersonError, match="nothing that was sent is accepted"),
+        pytest.raises(PersonError, match="accepts nothing that was sent"),
     ):
         embed(server)
     # Those refused alone are the first few, and what was under way beside them.

@@ -133,7 +133,7 @@ def test_a_key_file_must_be_private(tmp_path: Path) -> None:
     assert found is not None and found.reveal() == KEY
     for mode in (0o640, 0o604, 0o644):
         path.chmod(mode)
-        with pytest.raises(PersonError, match="read by others") as caught:
+        with pytest.raises(PersonError, match="other users can read") as caught:
             find_key(provider(key_file=str(path)), {})
         assert caught.value.hint == f"chmod 600 {path}"
 

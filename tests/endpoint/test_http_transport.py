@@ -589,7 +589,7 @@ WORDS = {
     "the reply's headers are too long",
     "the server closed the connection without a reply",
     "connection reset by peer",
-    "the connection closed in mid-reply",
+    "the connection closed in the middle of the reply",
 }
 
 

@@ -183,7 +183,7 @@ def test_a_new_row_needs_a_key_only_where_it_names_one():
     [
         ({"base_ulr": "http://x"}, "providers.mine.base_ulr", "did you mean base_url?"),
         ({"in_process": True}, "providers.mine.in_process", "known: "),
-        ({"api_key": "sk-1"}, "providers.mine.api_key", "name key_env, key_command, key_file"),
+        ({"api_key": "sk-1"}, "providers.mine.api_key", "use key_env, key_command, key_file"),
         ({"limits": {"item": 5}}, "providers.mine.limits.item", "did you mean items?"),
         ({"limits": {"items": -1}}, "providers.mine.limits.items", "a whole number"),
         ({"limits": {"items": True}}, "providers.mine.limits.items", "a whole number"),
@@ -236,7 +236,7 @@ def test_a_value_that_would_break_a_request_is_refused_and_not_repeated(field, v
 def test_what_cannot_act_on_the_model_in_this_process_is_refused(field):
     """#195: `-p local` is the way out that every hint names; nothing may break it."""
     value = {"key_command": ["true"], "query": {"a": "b"}, "base64": True}.get(field, "/x")
-    with pytest.raises(UsageError, match="answers in this process"):
+    with pytest.raises(UsageError, match="runs in this process"):
         providers.load({"local": {field: value}})
     assert providers.load({"local": {"limits": {"items": 7}}})["local"].limits.items == 7
 

@@ -185,7 +185,7 @@ def test_a_refused_encoding_names_the_option() -> None:
 def test_an_error_under_200_is_not_told_as_another_status() -> None:
     """#35: what it means decides, what came is told."""
     found = refusal(200, said("no credit", code="insufficient_quota", type="insufficient_quota"))
-    assert str(found) == "an error under HTTP 200, insufficient_quota: no credit"
+    assert str(found) == "an error with HTTP 200, insufficient_quota: no credit"
     assert found.rule.action is Action.PERSON
 
 

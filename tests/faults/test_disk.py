@@ -170,7 +170,7 @@ def test_a_place_that_may_not_be_written_is_named_before_anything_is_asked(
     output = "closed/out.jsonl" if where == "output" else "open/out.jsonl"
     directory = "open/job" if where == "output" else "closed/job"
     done = job.run("--job-dir", directory, before=user, output=output)
-    failed(done, 7, "Permission denied", "choose a place that you may write to")
+    failed(done, 7, "Permission denied", "choose a directory that you may write to")
     assert not job.server.ledger.entries
     assert not (job.place / "open" / "out.jsonl").exists()
 

@@ -97,7 +97,7 @@ def test_no_memory_left_is_said_and_the_job_goes_on_when_there_is_more(job: Job)
     # With 420 MiB and more the line is read, and orjson 3.11 crashes where it finds no room for it.
     lifted = "import tovec.formats.cutting as cutting; cutting.MAX_RECORD_BYTES = 1 << 30;"
     done = limited(job, resource.RLIMIT_AS, 400 << 20, job.command()[3:], first=lifted)
-    failed(done, 70, "a job goes on")
+    failed(done, 70, "a batch resumes")
     assert re.search(rb"no more (memory|threads)", done.stderr)  # a thread takes memory too
     job.nothing_half()
     job.write(TEXTS)

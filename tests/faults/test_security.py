@@ -243,7 +243,7 @@ def test_a_link_in_the_place_of_the_jobs_directory_of_another_is_refused(job: Jo
     theirs.mkdir(mode=0o700)
     os.chown(theirs, 54321, 54321)
     job.log.parent.symlink_to("theirs")
-    failed(job.run(), 7, "not yours alone")
+    failed(job.run(), 7, "other users could write")
     assert os.listdir(theirs) == []
 
 

@@ -100,7 +100,7 @@ def test_a_directory_without_such_files_is_an_error(tree, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="has no files"):
         read_files(tmp_path / "none")
-    with pytest.raises(InputError, match=r"has no file like \*\.rst"):
+    with pytest.raises(InputError, match=r"has no file that matches \*\.rst"):
         read_files(tree, glob="*.rst")
 
 

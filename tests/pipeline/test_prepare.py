@@ -185,7 +185,7 @@ def test_a_bad_row_stops_the_run_or_is_set_aside_and_an_empty_one_is_always():
 @pytest.mark.parametrize(
     ("long", "limit", "words"),
     [
-        (LongTexts("shorten"), 100, "--long does not know"),
+        (LongTexts("shorten"), 100, "--long does not accept"),
         (LongTexts("error", 10), 100, "for texts that are cut"),
         (LongTexts("error", None, 1), 100, "for texts that are cut"),
         (LongTexts("split"), None, "limit is not known"),

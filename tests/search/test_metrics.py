@@ -41,9 +41,9 @@ def test_a_text_is_wholly_like_itself_and_a_score_passes_as_it_is_shown():
 
 
 def test_a_bound_that_looks_the_wrong_way_is_refused():
-    with pytest.raises(UsageError, match="--min does not fit"):
+    with pytest.raises(UsageError, match="--min cannot bound"):
         Bound(least=0.5).checked("euclidean")
-    with pytest.raises(UsageError, match="--max does not fit"):
+    with pytest.raises(UsageError, match="--max cannot bound"):
         Bound(most=0.5).checked("cosine")
     with pytest.raises(UsageError, match="number"):
         Bound(least=float("nan")).checked("dot")

@@ -42,7 +42,7 @@ def test_an_option_selects_its_mode_and_only_that(mode: Mode):
     fields = SearchOptions(**{mode.strip("-").replace("-", "_"): 2})
     assert fields.modes == [mode]
     assert select_mode([mode], [], "cosine", corpus=True, piped=False) == mode
-    with pytest.raises(UsageError, match="about the rows of a file"):
+    with pytest.raises(UsageError, match="for the rows of a file"):
         select_mode([mode], [], "cosine", corpus=False, piped=False)
 
 
@@ -77,8 +77,8 @@ def test_each_mode_has_a_function_that_yields_as_it_finds(mode: Mode):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--diversity", "-k", "3"), b"-k does not go with --diversity"),
-        (("--diversity", "--columns", "id"), b"--columns does not go with --diversity"),
+        (("--diversity", "-k", "3"), b"-k cannot be combined with --diversity"),
+        (("--diversity", "--columns", "id"), b"--columns cannot be combined with --diversity"),
         (("x", "--force"), b"--force replaces a picture"),
         (("--pairs", "--query-template", "{text}"), b"takes no text"),
         (("--label-each", "x", "--plot", "x.png"), b"--plot draws"),

@@ -223,7 +223,7 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path, mode):
     """#179"""
     (tmp_path / "job").mkdir()
     (tmp_path / "job").chmod(mode)
-    with pytest.raises(FileError, match="not yours alone"):
+    with pytest.raises(FileError, match="other users could write"):
         opened(tmp_path / "job")
 
 

@@ -95,11 +95,11 @@ def history(job: Job) -> History:
         meaning = _meaning(ended["code"])
     elif run:
         state = "killed"
-        reason = "it ended without a word: killed, or the machine went down"
+        reason = "it ended without a report: killed, or the machine went down"
     elif done:
         state, code, meaning = "finished", 3 if done.get("rejected") else 0, "done"
         if code:
-            meaning = f"some rows were left out: {done['rejected']:,}"
+            meaning = f"some rows were rejected: {done['rejected']:,}"
     else:
         state = "stopped" if len(job.log) else "not begun"
     rows: int | None = max(job.rows, ended.get("rows", 0))
@@ -129,7 +129,7 @@ def _ending(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT, "stopped by SIGINT", ""
     if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE, "the reader of standard output went away", ""
+        return 128 + signal.SIGPIPE, "the reader closed standard output", ""
     if isinstance(error, OSError):
         return 7, error.strerror or str(error), str(error.filename or "")
     return 70, type(error).__name__, ""

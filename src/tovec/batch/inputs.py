@@ -58,7 +58,7 @@ class Inputs:
         if source.isatty() and not kept:
             raise UsageError("standard input is a terminal", hint="name a file, or pipe one in")
         if source.isatty() or not spool(source, self._job.spool, keep_empty=not kept):
-            note("standard input is empty: the input that the job has kept is used")
+            note("standard input is empty: using the input that the job stored")
 
     def blocks(self) -> Iterator[Block]:
         """Read everything, from the beginning."""

@@ -92,6 +92,6 @@ def check(work: Batch) -> None:
         raise UsageError("standard input can be read once only")
     if work.output == STDIN and work.job_dir is None:
         raise UsageError(
-            "a job needs a place to store what it receives",
+            "a job needs a directory to store vectors in",
             hint="name the output with -o FILE, or a directory with --job-dir DIR",
         )

@@ -14,7 +14,7 @@ from tovec.cli.reporting import Reporter
 from tovec.errors import FileError, Stopped, TovecError, UsageError
 
 BUG_EXIT_CODE = 70
-_SPARE = "give it more (see ulimit -a), or ask for less at once (--concurrency); a job goes on"
+_SPARE = "raise the limit (see ulimit -a) or lower --concurrency; a batch resumes when run again"
 
 
 def main() -> NoReturn:
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
             return UsageError.exit_code
         if isinstance(error, MemoryError) or "start new thread" in str(error):
             lacking = "memory" if isinstance(error, MemoryError) else "threads"
-            reporter.error(TovecError(f"the system has no more {lacking} for it", hint=_SPARE))
+            reporter.error(TovecError(f"the system has no {lacking} left", hint=_SPARE))
             return BUG_EXIT_CODE
         reporter.bug(error)
         return BUG_EXIT_CODE

@@ -72,8 +72,8 @@ def read_options(given: InputOptions, columns: str | None = None) -> ReadOptions
     """
     if given.text_field is not None and given.template is not None:
         raise UsageError(
-            "--text-field and --template do not go together",
-            hint="the template names its fields itself",
+            "--text-field and --template cannot be combined",
+            hint="the template already names its fields",
         )
     values, defaults = given._asdict(), InputOptions()._asdict()
     chosen = [name for name in FORMAT_BOUND if values[name] != defaults[name]]

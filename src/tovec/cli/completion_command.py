@@ -39,7 +39,7 @@ def completion(
             sys.stdout.write(path.read_text(encoding="utf-8"))
             return
     raise FileError(
-        "this installation came without the completion files",
+        "this installation lacks the completion files",
         hint="they are in the folder completions/ of the source",
     )
 

@@ -41,11 +41,11 @@ def embed(
     tail -f app.log | tovec embed -p local | jq -c '{text, first: .embedding[0]}'
     """
     if given.texts and given.file:
-        raise UsageError("texts were given and files too", hint="give texts, or files with -f")
+        raise UsageError("both texts and files were given", hint="give texts, or files with -f")
     if not given.texts and not given.file and is_terminal(sys.stdin):
         raise UsageError(
             "there is nothing to embed",
-            hint="give texts, name files with -f, or pipe something in; - as -f reads the terminal",
+            hint="give texts, name files with -f, or pipe something in; -f - reads the terminal",
         )
     if output.output is None and (output.force or output.if_exists):
         named = "--force" if output.force else "--if-exists"

@@ -16,15 +16,15 @@ from tovec.wording import count_phrase
 
 MAX_WARNINGS = 3  # about texts that are names of files
 MAX_NAME_CHARACTERS = 4096  # of a path, which the system takes
-_KEYS = "keys are never options: the provider's variable, key_command or key_file holds them"
+_KEYS = "keys are never options: use the provider's variable, key_command or key_file"
 # What is advised, for the first of whose commands has the options that it names.
 _FILES = (
     "-f PATH reads a file",
-    "files stand after the command: tovec batch FILE -o OUTPUT",
+    "files follow the command: tovec batch FILE -o OUTPUT",
     "tovec embed -f PATH reads a file",
 )
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("--local", "--offline"), ("-p local is the model inside",)),
+    **dict.fromkeys(("--local", "--offline"), ("-p local is the embedded model",)),
     **dict.fromkeys(("-i", "--input", "--in-file", "--input-file", "--path"), _FILES),
     **dict.fromkeys(
         ("--field", "--column", "--key-field"),
@@ -49,11 +49,11 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("--overwrite", "--replace"), ("--force", "tovec embed has --force")),
     **dict.fromkeys(
-        ("--resume", "--continue"), ("tovec batch resumes by itself: run the same command again",)
+        ("--resume", "--continue"), ("tovec batch resumes when the same command is run again",)
     ),
     "--batch-size": (
-        "requests are filled to the endpoint's limits; --concurrency says how many at once",
-        "requests are filled to the endpoint's limits",
+        "requests are as large as the endpoint allows; --concurrency N sets how many at once",
+        "requests are as large as the endpoint allows",
     ),
     "--silent": ("-q",),
 }
@@ -105,8 +105,8 @@ def warn_of_file_names(texts: Iterable[str], reporter: Reporter) -> None:
         read = f"-f {shlex.quote(text)} reads the file"
         reporter.say("warning", f"{text!r} is embedded as text; {read}")
     if (more := len(found) - MAX_WARNINGS) > 0:
-        what = count_phrase(more, "more text is a file's name", "more texts are files' names")
-        reporter.say("warning", f"{what}, and embedded as text")
+        what = count_phrase(more, "more text is", "more texts are")
+        reporter.say("warning", f"{what} names of files, embedded as text")
 
 
 def _is_file(text: str) -> bool:

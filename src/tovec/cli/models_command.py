@@ -65,14 +65,14 @@ def _check_options(endpoint: EndpointOptions, name: str | None, listed: ModelOpt
     if listed.providers:
         others = [*given, *(["--remote"] if listed.remote else []), *([name] if name else [])]
         if others:
-            raise UsageError(f"--providers lists them all: {others[0]} does not act on it")
+            raise UsageError(f"--providers lists all providers: {others[0]} does not apply to it")
         return
     for named in given:
         if named not in (*CHOOSING_OPTIONS, *ASKING_OPTIONS):
             hint = "`tovec models ID` shows one model" if named == "--model" else ""
-            raise UsageError(f"{named} does not act on a list of models", hint=hint)
+            raise UsageError(f"{named} does not apply to a list of models", hint=hint)
         if named in ASKING_OPTIONS and not listed.remote:
-            raise UsageError(f"{named} is for asking the endpoint", hint="add --remote")
+            raise UsageError(f"{named} needs --remote", hint="--remote asks the endpoint")
 
 
 def _find_model(rows: list[dict[str, object]], name: str) -> dict[str, object]:
@@ -80,6 +80,6 @@ def _find_model(rows: list[dict[str, object]], name: str) -> dict[str, object]:
     if name in found:
         return found[name]
     raise UsageError(
-        f"there is no known model {name!r}",
+        f"unknown model {name!r}",
         hint=did_you_mean(name, found, "--remote asks the endpoint for its list"),
     )

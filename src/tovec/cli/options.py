@@ -21,9 +21,11 @@ class Common(NamedTuple):
 
     verbose: Annotated[
         int,
-        option("-v, --verbose", "Say more; twice for the wire, without key and text.", count=True),
+        option(
+            "-v, --verbose", "Log more; -vv logs each request too, never keys or texts.", count=True
+        ),
     ] = 0
-    quiet: Annotated[bool, option("-q, --quiet", "Say nothing but errors.")] = False
+    quiet: Annotated[bool, option("-q, --quiet", "Print only errors.")] = False
     color: Annotated[
         Literal["auto", "always", "never"] | None,
         # Eager, because help, which is eager, asks for it.
@@ -34,7 +36,7 @@ class Common(NamedTuple):
     ] = None
     log_format: Annotated[
         Literal["text", "json"] | None,
-        option("--log-format", "How messages are written to stderr."),
+        option("--log-format", "Format of messages on stderr."),
     ] = None
 
 
@@ -46,7 +48,7 @@ class EndpointOptions(NamedTuple):
         str | None,
         option(
             "-p, --provider NAME",
-            "Who is asked: openai, aimlapi, aivene, nugen, local, onnx, model2vec, ...",
+            "Provider to use: openai, aimlapi, aivene, nugen, local, onnx, model2vec, ...",
         ),
     ] = None
     model: Annotated[
@@ -60,14 +62,17 @@ class EndpointOptions(NamedTuple):
         str | None, option("--base-url URL", "An OpenAI-compatible server; /embeddings is added.")
     ] = None
     url: Annotated[
-        str | None, option("--url URL", "The whole address that requests are posted to.")
+        str | None, option("--url URL", "The full address that requests are posted to.")
     ] = None
     dimensions: Annotated[
         int | None, option("-d, --dimensions N", "Ask for vectors of N dimensions.")
     ] = None
     encoding_format: Annotated[
         str | None,
-        option("--encoding-format base64|float", "How vectors travel; found out by itself."),
+        option(
+            "--encoding-format base64|float",
+            "Encoding of vectors in responses (detected by default).",
+        ),
     ] = None
     user: Annotated[
         str | None,
@@ -77,35 +82,35 @@ class EndpointOptions(NamedTuple):
         str | None,
         option(
             "--prompt NAME|TEXT",
-            "What a local model reads before each text: query, passage or another prompt that its "
-            "folder names, a text, or none.",
+            "Prompt that a local model reads before each text: query, passage or another "
+            "prompt that its folder names, a text, or none.",
         ),
     ] = None
     extra: Annotated[
         list[str] | None,
         option(
             "--extra KEY=VALUE",
-            "A further field of the request, such as input_type=passage.",
+            "An extra field of each request, such as input_type=passage.",
         ),
     ] = None
-    timeout: Annotated[
-        float | None, option("--timeout SECONDS", "How long one attempt may take.")
-    ] = None
+    timeout: Annotated[float | None, option("--timeout SECONDS", "Time limit of one attempt.")] = (
+        None
+    )
     max_retries: Annotated[
-        int | None, option("--max-retries N", "How often one request is tried again.")
+        int | None, option("--max-retries N", "Maximum retries of one request.")
     ] = None
     give_up_after: Annotated[
         float | None,
         option(
             "--give-up-after SECONDS",
-            "How long to go on while nothing succeeds (900); also the longest wait obeyed.",
+            "Give up after this long without a success (900); also caps server-requested waits.",
         ),
     ] = None
-    concurrency: Annotated[
-        int | None, option("--concurrency N", "Requests under way at once, at most.")
-    ] = None
-    rpm: Annotated[int | None, option("--rpm N", "Requests a minute, at most.")] = None
-    tpm: Annotated[int | None, option("--tpm N", "Tokens a minute, at most.")] = None
+    concurrency: Annotated[int | None, option("--concurrency N", "Maximum requests at once.")] = (
+        None
+    )
+    rpm: Annotated[int | None, option("--rpm N", "Maximum requests per minute.")] = None
+    tpm: Annotated[int | None, option("--tpm N", "Maximum tokens per minute.")] = None
 
 
 @group("Input")
@@ -127,12 +132,14 @@ class InputOptions(NamedTuple):
         str,
         option(
             "--input-format auto|lines|text|jsonl|json|csv|tsv|parquet|arrow|tokens",
-            "By default by the file's extension, else lines. text: a whole file is one text; "
+            "By the file's extension by default, else lines. text: a whole file is one text; "
             "json: an array, or values one after the other; arrow: Arrow IPC, Feather; "
             "tokens: each line is a JSON array of token ids.",
         ),
     ] = "auto"
-    null: Annotated[bool, option("-0, --null", "Texts are separated by NUL, not by lines.")] = False
+    null: Annotated[
+        bool, option("-0, --null", "Texts are separated by NUL bytes, not by newlines.")
+    ] = False
     text_field: Annotated[
         str | None,
         option(
@@ -144,7 +151,7 @@ class InputOptions(NamedTuple):
         str | None,
         option(
             "--template TEXT",
-            'How a text is made of fields: "{title}\\n{body}", or "query: {text}". '
+            'How to build a text from fields: "{title}\\n{body}", or "query: {text}". '
             "Plain texts have the fields index and text, whole files path too.",
         ),
     ] = None
@@ -156,14 +163,14 @@ class InputOptions(NamedTuple):
         str | None,
         option(
             "--encoding-errors strict|replace",
-            "What to do with bytes that are not in the encoding (strict).",
+            "What to do with bytes that are invalid in the encoding (strict).",
         ),
     ] = None
     glob: Annotated[
         str | None,
         option(
             "--glob PATTERN",
-            "Of a directory, read the files whose name matches, such as '*.md'.",
+            "In a directory, read only files whose name matches, such as '*.md'.",
         ),
     ] = None
     csv_types: Annotated[
@@ -177,7 +184,7 @@ class InputOptions(NamedTuple):
         str | None,
         option(
             "--delimiter CHARACTER",
-            "What separates the fields of CSV (a comma) and TSV (a tab).",
+            "Field separator of CSV (a comma) and TSV (a tab).",
         ),
     ] = None
     no_header: Annotated[
@@ -274,15 +281,15 @@ class JobActions(NamedTuple):
     """What a batch does instead of running, or on the way."""
 
     dry_run: Annotated[
-        bool, option("--dry-run", "Count rows, tokens, requests and cost; ask for nothing.")
+        bool, option("--dry-run", "Count rows, tokens, requests and cost; send nothing.")
     ] = False
     status: Annotated[
-        bool, option("--status", "Say how far the job is, since when, and why it stopped.")
+        bool, option("--status", "Show how far the job is, when it began and why it stopped.")
     ] = False
     repair: Annotated[
         bool,
         option(
-            "--repair", "Set damaged parts of the job's log aside and ask for their rows again."
+            "--repair", "Move damaged parts of the job's log aside and request their rows again."
         ),
     ] = False
 
@@ -292,7 +299,8 @@ class JobOptions(NamedTuple):
     """How a job is kept, limited and reported."""
 
     job_dir: Annotated[
-        str | None, option("--job-dir DIR", "Where what is received is stored (OUTPUT.tovec).")
+        str | None,
+        option("--job-dir DIR", "Directory that stores received vectors (OUTPUT.tovec)."),
     ] = None
     keep_job: Annotated[
         bool,
@@ -305,11 +313,11 @@ class JobOptions(NamedTuple):
         float | None, option("--max-cost USD", "Stop before the job costs more.", min=0)
     ] = None
     max_tokens: Annotated[
-        int | None, option("--max-tokens N", "Stop before the job takes more tokens.", min=1)
+        int | None, option("--max-tokens N", "Stop before the job uses more tokens.", min=1)
     ] = None
     on_error: Annotated[
         Literal["reject", "stop"],
-        option("--on-error", "What to do with a bad row: set it aside (reject), or stop."),
+        option("--on-error", "What to do with a bad row: reject it, or stop."),
     ] = "reject"
     rejects: Annotated[
         str | None, option("--rejects FILE", "Where rejected rows go (OUTPUT.rejects.jsonl).")
@@ -339,7 +347,7 @@ class JobOptions(NamedTuple):
     stats: Annotated[str | None, option("--stats FILE", "Write a report as JSON to FILE.")] = None
     progress: Annotated[
         ProgressKind,
-        option("--progress", "A bar on a terminal, a line a minute elsewhere (auto)."),
+        option("--progress", "A bar on a terminal, a line per minute elsewhere (auto)."),
     ] = "auto"
 
 
@@ -349,5 +357,5 @@ class ListingOptions(NamedTuple):
 
     format: Annotated[
         ListingForm,
-        option("--format", "How to show it.", show_default=True),
+        option("--format", "Output format.", show_default=True),
     ] = "table"

@@ -22,14 +22,14 @@ class ServerOptions(NamedTuple):
 
     provider: Annotated[
         Literal["local", "onnx", "model2vec"],
-        option("-p, --provider", "Whose model: the embedded one (local), or a folder's."),
+        option("-p, --provider", "Model to serve: the embedded one (local), or one in a folder."),
     ] = "local"
     model: Annotated[
         str | None, option("-m, --model DIR", "The model's folder, with -p onnx or model2vec.")
     ] = None
     prompt: Annotated[
         str | None,
-        option("--prompt NAME|TEXT", "What is read before each text of requests that name none."),
+        option("--prompt NAME|TEXT", "Prompt for requests that name none."),
     ] = None
     alias: Annotated[
         list[str] | None,
@@ -39,7 +39,7 @@ class ServerOptions(NamedTuple):
             "repeated.",
         ),
     ] = None
-    host: Annotated[str, option("--host ADDRESS", "Where to listen.", show_default=True)] = (
+    host: Annotated[str, option("--host ADDRESS", "Address to listen on.", show_default=True)] = (
         "127.0.0.1"
     )
     port: Annotated[
@@ -49,7 +49,7 @@ class ServerOptions(NamedTuple):
         str | None,
         option(
             "--api-key-env VAR",
-            "Answer only requests that bring the key in this environment variable.",
+            "Answer only requests that send the key in this environment variable.",
         ),
     ] = None
     cors: Annotated[
@@ -82,7 +82,7 @@ def serve(
         if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
             raise UsageError(
                 f"--cors takes an origin, not {origin!r}",
-                hint="an origin is a scheme, a host and a port, if any: https://app.example",
+                hint="an origin is a scheme, a host and an optional port: https://app.example",
             )
     load_numpy()
     from tovec.local import server
@@ -122,7 +122,7 @@ def _open(options: ServerOptions) -> "ServedModel":
         for name, value in (("-m", options.model), ("--prompt", options.prompt)):
             if value is not None:
                 raise UsageError(
-                    f"{name} does not act on the embedded model",
+                    f"{name} does not apply to the embedded model",
                     hint="-p onnx or -p model2vec serves the model of a folder: -m DIR",
                 )
     model = open_model(options.provider, options.model)

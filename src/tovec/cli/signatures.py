@@ -200,4 +200,4 @@ def _over(
 
 def _unknown(named: str, value: str, known: tuple[str, ...]) -> UsageError:
     hint = did_you_mean(value, known, f"one of: {', '.join(known)}")
-    return UsageError(f"{named} does not know {value!r}", hint=hint)
+    return UsageError(f"{named} does not accept {value!r}", hint=hint)

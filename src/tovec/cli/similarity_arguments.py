@@ -97,7 +97,7 @@ def _queries(mode: Mode, given: Given) -> Queries:
     if takes_texts and nothing and not is_terminal(sys.stdin):
         queries = queries._replace(paths=("-",))
     if queries.template is not None and not queries.has_texts:
-        raise UsageError("--query-template is for texts, and no text is given")
+        raise UsageError("--query-template is for texts, but no text is given")
     return queries
 
 
@@ -105,7 +105,7 @@ def _one_vector_each(long: LongTexts) -> LongTexts:
     """Return what is done with long texts; UsageError where one text would become several rows."""
     if long.policy == "split":
         raise UsageError(
-            "what is compared needs one vector a text",
+            "a comparison needs one vector per text",
             hint="--long mean or truncate; or store the chunks with tovec embed --long split",
         )
     return long

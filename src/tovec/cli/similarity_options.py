@@ -16,22 +16,22 @@ class SearchOptions(NamedTuple):
         option(
             "--in PATH",
             "Rank the rows of PATH against each text: texts (- is stdin), or vectors that "
-            "tovec stored (.npy, .parquet, .jsonl), whose model embeds the texts then.",
+            "tovec stored (.npy, .parquet, .jsonl); their model then embeds the texts.",
         ),
     ] = None
     job_dir: Annotated[
         str | None,
         option(
             "--job-dir DIR",
-            "Keep the vectors of a corpus of texts in DIR: the next search asks for new rows only.",
+            "Keep the vectors of a corpus of texts in DIR: the next search requests new rows only.",
         ),
     ] = None
     query_template: Annotated[
         str | None,
         option(
             "--query-template TEXT",
-            'How the texts that rows are compared with are made, such as "query: {text}"; '
-            "without it, --template holds for them too.",
+            'How to build the query texts, such as "query: {text}"; '
+            "without it, --template applies to them too.",
         ),
     ] = None
     k: Annotated[
@@ -57,7 +57,7 @@ class SearchOptions(NamedTuple):
         bool,
         option(
             "--pairs",
-            "Find near-duplicates: the rows nearest to each other; --min 0.95 bounds them.",
+            "Find near-duplicates: the rows nearest to each other; limit them with --min 0.95.",
         ),
     ] = False
     outliers: Annotated[
@@ -98,11 +98,11 @@ class ComparisonOptions(NamedTuple):
     ] = "cosine"
     least: Annotated[
         float | None,
-        option("--min SCORE", "Only what scores at least SCORE; exit 1 when nothing does."),
+        option("--min SCORE", "Only scores of at least SCORE; exit 1 if there are none."),
     ] = None
     most: Annotated[
         float | None,
-        option("--max DISTANCE", "With --metric euclidean: only what is at most DISTANCE away."),
+        option("--max DISTANCE", "With --metric euclidean: only distances of at most DISTANCE."),
     ] = None
 
 
@@ -114,7 +114,7 @@ class ResultOptions(NamedTuple):
         str | None,
         option(
             "--plot FILE.png|svg",
-            "Draw it as well: a heat map of the texts, or with --in a map of the rows with "
+            "Also draw a picture: a heat map of the texts, or with --in a map of the rows with "
             "the hits marked (needs the extra plot).",
         ),
     ] = None

@@ -60,7 +60,7 @@ def resolve(provider: Provider, settings: Settings, default_model: str | None = 
     if model is None:
         raise UsageError(
             "no model is chosen",
-            hint="name one with -m ID; `tovec models` lists those that tovec knows",
+            hint="choose one with -m ID; `tovec models` lists known models",
         )
     if problem := text_problem(model):
         raise UsageError(f"the model's name {problem}")
@@ -123,7 +123,7 @@ def _without_address(provider: Provider, settings: Settings) -> Settings:
         named, file = named_by(settings, name)
         if getattr(settings, name) is not None and not file:
             raise UsageError(
-                f"{named} names a server, and {provider.name} answers in this process",
+                f"{named} names a server, but {provider.name} runs in this process",
                 hint=f"leave {named} out, or name the server's provider: -p custom",
             )
     return settings._replace(base_url=None, url=None)
@@ -160,8 +160,8 @@ _OWN_OPTIONS = ("model", "dimensions", "encoding_format", "user")
 def _check_extra(extra: Mapping[str, object]) -> None:
     for name, value in extra.items():
         if name == "input" or name in _OWN_OPTIONS:
-            option = "the texts themselves" if name == "input" else f"--{name.replace('_', '-')}"
-            raise UsageError(f"--extra cannot set {name}", hint=f"that is for {option}")
+            option = "each text" if name == "input" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"--extra cannot set {name}", hint=f"{option} sets it")
         if problem := text_problem(name) or json_problem(value):
             raise UsageError(f"--extra: {name!r} {problem}")
 
@@ -192,7 +192,7 @@ def checked_url(url: str, named: str = "the address", where: str = "") -> str:
     hint = "for example --base-url http://127.0.0.1:8080/v1"
     if "@" in url:
         raise UsageError(
-            f"{named} holds a user or a password (an @), which would be logged",
+            f"{named} contains a user or a password (an @), which would be logged",
             where=where,
             hint="give a key by its environment variable; write an @ in a path as %40",
         )
@@ -212,7 +212,9 @@ def checked_url(url: str, named: str = "the address", where: str = "") -> str:
             hint=hint,
         )
     if "#" in url or "\\" in url or any(ord(c) <= 32 or ord(c) > 126 for c in url):
-        raise UsageError(f"{named} holds a character that addresses do not have", where=where)
+        raise UsageError(
+            f"{named} contains a character that is not allowed in an address", where=where
+        )
     return url
 
 

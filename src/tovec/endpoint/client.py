@@ -186,7 +186,7 @@ class Client:
             listed = None
         data = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
         if not isinstance(data, list):
-            raise PersonError("the list of models is not one", where=shown(call.url))
+            raise PersonError("the list of models cannot be read", where=shown(call.url))
         return [item for item in data if isinstance(item, dict)]
 
     # One attempt ------------------------------------------------------------------------------

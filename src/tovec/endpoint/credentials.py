@@ -66,7 +66,7 @@ class Secret:
         return "***"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not written down")
+        raise TypeError("a Secret cannot be pickled")
 
 
 class KeySource(NamedTuple):
@@ -176,7 +176,7 @@ def _checked(text: str, origin: str) -> Secret:
     if found := re.search(r"[^\x21-\x7e]", value):
         raise PersonError(
             f"the API key in {origin} has an invalid character at position {found.start() + 1}",
-            hint="look for quotes, spaces or a line break that came along when it was copied",
+            hint="look for quotes, spaces or a line break copied along with it",
         )
     return Secret(value)
 
@@ -237,12 +237,12 @@ def _from_file(path: Path) -> str:
         with os.fdopen(number, "rb") as file:
             if about.st_mode & 0o077:
                 raise PersonError(
-                    "the key file can be read by others",
+                    "other users can read the key file",
                     where=str(path),
                     hint=f"chmod 600 {path}",
                 )
             if about.st_uid not in (os.geteuid(), 0):
-                raise PersonError("the key file belongs to somebody else", where=str(path))
+                raise PersonError("the key file belongs to another user", where=str(path))
             if about.st_size > MAX_FILE_BYTES:
                 raise PersonError("the key file is too large to hold a key", where=str(path))
             return file.read(MAX_FILE_BYTES).decode(errors="replace")

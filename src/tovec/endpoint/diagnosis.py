@@ -85,7 +85,7 @@ def reach(url: str, proxy: Proxy | None) -> Iterator[Step]:
         ) from None
     except ssl.SSLError:
         raise PersonError(
-            "the server does not speak TLS as https:// asks",
+            "the server does not speak TLS, which https:// needs",
             where=host,
             hint="use http:// for a server without TLS",
         ) from None

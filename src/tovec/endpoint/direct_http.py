@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class SpeaksTLS(http.client.HTTPException):
-    """The server answers plain HTTP with an alert of TLS."""
+    """The server answers plain HTTP with a TLS alert."""
 
 
 class DirectTransport(httpx.AsyncBaseTransport):
@@ -57,7 +57,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
         """Send a request; return its response, whose body is still to be read."""
         url = request.url
         if url.scheme not in PORTS:
-            raise httpx.UnsupportedProtocol(f"not an address of HTTP: {url.scheme}://")
+            raise httpx.UnsupportedProtocol(f"not an HTTP address: {url.scheme}://")
         origin = Origin(url.scheme, url.raw_host.decode(), url.port or PORTS[url.scheme])
         await request.aread()
         progress = request.extensions.setdefault("progress", Progress())
@@ -313,7 +313,7 @@ class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the head, after any 1xx responses. Raises HTTPException for an invalid one."""
         if self.fp.peek(len(TLS_ALERT)).startswith(TLS_ALERT):
-            raise SpeaksTLS("an alert of TLS")
+            raise SpeaksTLS("a TLS alert")
         super().begin()
         while 102 <= self.status < 200:  # http.client itself skips 100 alone
             self.headers = None  # type: ignore[assignment]  # "not begun"

@@ -149,7 +149,7 @@ def _inflated(body: bytes, encoding: str, cap: int) -> bytes:
     if inflate.unconsumed_tail:
         raise _too_large(cap)
     if not inflate.eof or inflate.unused_data:
-        raise TransportFailure("ambiguous", "truncated", "the compressed answer is not whole")
+        raise TransportFailure("ambiguous", "truncated", "the compressed answer is incomplete")
     return plain
 
 
@@ -198,7 +198,7 @@ def _failure(
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
         return _no_connection(error, proxy)
     if isinstance(error, httpx.UnsupportedProtocol):
-        return TransportFailure("fatal", "address", "the address is not one of HTTP")
+        return TransportFailure("fatal", "address", "not an HTTP address")
     if _in_chain(error, SpeaksTLS):
         return TransportFailure("fatal", "tls", "the server speaks TLS", "use https://")
     if isinstance(error, httpx.LocalProtocolError):
@@ -206,11 +206,13 @@ def _failure(
             "fatal", "request", "the request holds a header that HTTP does not allow"
         )
     if progress.phase is Phase.READING:
-        return TransportFailure("ambiguous", "truncated", "the connection closed in mid-reply")
+        return TransportFailure(
+            "ambiguous", "truncated", "the connection closed in the middle of the reply"
+        )
     lost = isinstance(error, httpx.ReadError | httpx.WriteError)
     silent = lost or "without sending" in str(error)
     if silent and not late and progress.reused:
-        return TransportFailure("stale", "reset", "an idle connection had been closed")
+        return TransportFailure("stale", "reset", "the server had closed an idle connection")
     if progress.phase < Phase.WAITING:
         return TransportFailure("not_sent", "reset", "the connection was lost while sending")
     words = _protocol_words(error)
@@ -225,9 +227,11 @@ def _tls_failure(error: httpx.HTTPError, url: str) -> TransportFailure | None:
         what = f"the certificate of {shown(url)} is rejected: {reason}"
         return TransportFailure("fatal", "certificate", what, HINT)
     if _in_chain(error, ssl.SSLEOFError):
-        return TransportFailure("not_sent", "tls", "the connection was cut in TLS's handshake")
+        return TransportFailure(
+            "not_sent", "tls", "the connection was closed during the TLS handshake"
+        )
     if _in_chain(error, ssl.SSLError) and isinstance(error, httpx.ConnectError):
-        what = f"{shown(url)} does not speak TLS as https:// asks for"
+        what = f"{shown(url)} does not speak TLS, which https:// needs"
         return TransportFailure("fatal", "tls", what, "use http:// for a server without TLS")
     return None
 
@@ -260,7 +264,9 @@ def _proxy_hint(proxy: Proxy | None) -> str:
 def _no_connection(error: httpx.HTTPError, proxy: Proxy | None) -> TransportFailure:
     cause = _in_chain(error, OSError)
     if isinstance(cause, OSError) and cause.errno in _NO_FILES:
-        return TransportFailure("not_sent", "files", "too many files or connections are open here")
+        return TransportFailure(
+            "not_sent", "files", "too many open files or connections on this machine"
+        )
     if isinstance(error, httpx.ConnectTimeout):
         words = f"no connection in {CONNECT_SECONDS:.0f} s"
     else:

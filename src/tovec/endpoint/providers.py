@@ -108,7 +108,7 @@ def _check_in_process(base: Provider | None, changes: Mapping[str, object]) -> N
     for name in changes:
         if name in _KNOWN - _IN_PROCESS:
             raise UsageError(
-                f"{base.name} answers in this process: it has no {name}",
+                f"{base.name} runs in this process: it has no {name}",
                 where=f"providers.{base.name}.{name}",
                 hint="give a server a name of its own: [providers.NAME]",
             )
@@ -188,10 +188,8 @@ def _limits(base: Limits, row: object, where: str) -> Limits:
 def _unknown(name: str, where: str, known: Iterable[str]) -> UsageError:
     hint = did_you_mean(name, known, f"known: {', '.join(sorted(known))}")
     if name in ("key", "api_key", "apikey", "token"):
-        hint = f"a key itself is never in the config: name {', '.join(_KEY_SOURCES)}"
-    return UsageError(
-        f"the config has a provider field that tovec does not know: {name}", where=where, hint=hint
-    )
+        hint = f"the config never holds a key itself: use {', '.join(_KEY_SOURCES)}"
+    return UsageError(f"the config has an unknown provider field: {name}", where=where, hint=hint)
 
 
 def _mistyped(where: str, name: str) -> UsageError:

@@ -92,7 +92,7 @@ class Refusal(NamedTuple):
     def __str__(self) -> str:
         if self.in_process and self.message:
             return self.message
-        said = "an error under HTTP 200" if self.hidden else f"HTTP {self.status}"
+        said = "an error with HTTP 200" if self.hidden else f"HTTP {self.status}"
         said += f", {self.kind}" if self.kind else ""
         said += f": {self.message}" if self.message else ""
         return said + (f" (request {self.request_id})" if self.request_id else "")
@@ -173,10 +173,10 @@ _ENCODING = re.compile(r"encoding.?format|embedding.?type|base64", re.I)
 _MODEL_CODES = {"model_not_found", "invalid_model", "unsupported_model"}
 _HINTED = {
     401: "check the key; `tovec models --providers` names the variable each provider reads",
-    402: "the account has no credit or has met a spending limit",
+    402: "the account has no credit or has reached a spending limit",
     403: "the key lacks a permission that this endpoint asks for",
     404: "check the model's name, and whether the base URL should end in /v1",
-    405: "check the address: this path takes no POST",
+    405: "check the address: this path does not accept POST",
     407: "the proxy asks for credentials: see HTTPS_PROXY",
 }
 
@@ -236,7 +236,7 @@ def hint(
     `model` and `encoding` are those that were asked for, `key_advice` what to do about the key.
     """
     if refusal.in_process:
-        return "leave -m out: there is one model inside" if refusal.status == 404 else ""
+        return "leave -m out: only one model is embedded" if refusal.status == 404 else ""
     if refusal.status == 401 and key_advice:
         return key_advice
     if refusal.status == 400 and _TO_TLS.search(refusal.message):

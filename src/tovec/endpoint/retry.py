@@ -160,7 +160,7 @@ def _common(rejected: Reject, tally: Tally) -> Reject | None:
 def _nothing_accepted(rejected: Reject) -> Stop:
     return Stop(
         Ending.PERSON,
-        f"nothing that was sent is accepted: {rejected.reason}",
+        f"the endpoint accepts nothing that was sent: {rejected.reason}",
         "check the model and the options, such as --dimensions and --extra; "
         "--encoding-format float for servers that refuse base64",
     )
@@ -283,7 +283,7 @@ def _give_up(rule: Rule, failure: _Failure, history: History, facts: Facts) -> D
             return Stop(Ending.REFUSED)
         return Stop(
             Ending.PERSON,
-            f"the endpoint's answers cannot be used: {failure.detail}",
+            f"the endpoint sends no usable answer: {failure.detail}",
             "check that the address is that of an OpenAI-compatible endpoint",
         )
     if rule.then is Action.ISOLATE:

@@ -38,7 +38,7 @@ def _directory(environ: Mapping[str, str]) -> Path:
     with contextlib.suppress(FileExistsError):
         directory.mkdir(0o700)
     if not _is_private(directory):
-        raise PermissionError("the directory is not this user's alone")
+        raise PermissionError("other users have access to the directory")
     return directory
 
 

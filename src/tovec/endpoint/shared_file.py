@@ -54,7 +54,7 @@ class SharedFile:
         found = os.fstat(self._descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             os.close(self._descriptor)
-            raise PermissionError("the shared file belongs to somebody else")
+            raise PermissionError("the shared file belongs to another user")
 
     def lock(self) -> array[float]:
         """Lock the file and return its numbers. Raises OSError where that takes too long."""

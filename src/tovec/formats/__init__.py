@@ -120,10 +120,10 @@ def format_of(path: str, options: ReadOptions) -> str:
 def _reader(path: str, options: ReadOptions) -> Read:
     name = format_of(path, options)
     if options.null_separated and name != "lines":
-        raise UsageError(f"-0 separates plain texts, and {source.shown(path)} is read as {name}")
+        raise UsageError(f"-0 separates plain texts, but {source.shown(path)} is read as {name}")
     if name not in READERS:
         raise UsageError(
-            f"--input-format does not know {name!r}", hint=f"one of: {', '.join(INPUT_FORMATS)}"
+            f"--input-format does not accept {name!r}", hint=f"one of: {', '.join(INPUT_FORMATS)}"
         )
     module, _, function = READERS[name].partition(":")
     reader: Read = getattr(importlib.import_module(f"tovec.formats.{module}"), function)
@@ -151,11 +151,13 @@ def output_format(path: str | None, explicit: str | None) -> str:
         )
     if name not in OUTPUT_FORMATS:
         raise UsageError(
-            f"--format does not know {name!r}", hint=f"one of: {', '.join(OUTPUT_FORMATS)}"
+            f"--format does not accept {name!r}", hint=f"one of: {', '.join(OUTPUT_FORMATS)}"
         )
     compressed = compression.output_compression(path) if named else None
     if compressed is not None and name != "jsonl":
-        inside = "it is compressed inside" if name == "parquet" else "readers map it into memory"
+        inside = (
+            "it is already compressed inside" if name == "parquet" else "readers map it into memory"
+        )
         raise UsageError(
             f"{name} is not compressed as a whole: {inside}",
             where=str(path),

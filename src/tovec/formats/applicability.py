@@ -34,7 +34,7 @@ def check_formats(given: Collection[str], formats: Collection[str]) -> None:
         acts_on = ACTS_ON[option]
         if not acts_on.intersection(formats):
             raise UsageError(
-                f"{option} does not act on {_listed(formats)}",
+                f"{option} does not apply to {_listed(formats)}",
                 hint=f"it is for {_listed(acts_on)}; --input-format names the input's format",
             )
 
@@ -42,19 +42,19 @@ def check_formats(given: Collection[str], formats: Collection[str]) -> None:
 def check_no_files(given: Collection[str], what: str) -> None:
     """Raise UsageError for an option about files where `what`, which is no file, is read."""
     for option in sorted(ON_FILES.intersection(given)):
-        raise UsageError(f"{option} is about files and pipes, not about {what}")
+        raise UsageError(f"{option} is for files and pipes, not for {what}")
 
 
 def check_stored(given: Collection[str]) -> None:
     """Raise UsageError for an option about texts in files where only stored vectors are read."""
     for option in sorted(ON_FILES.intersection(given)):
-        raise UsageError(f"{option} is about files of texts, and --in names stored vectors")
+        raise UsageError(f"{option} is for files of texts, but --in names stored vectors")
 
 
 def check_glob(given: Collection[str], *, directory: bool) -> None:
     """Raise UsageError for --glob where no directory is read."""
     if "--glob" in given and not directory:
-        raise UsageError("--glob chooses among a directory's files, and no directory is named")
+        raise UsageError("--glob chooses among a directory's files, but no directory is named")
 
 
 def _listed(names: Collection[str]) -> str:

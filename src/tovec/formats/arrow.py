@@ -264,7 +264,7 @@ def _values_of(name: str, column: pa.Array) -> list[Any]:
         return values(column)
     except (ValueError, OverflowError) as error:  # a year beyond 9999, an unknown time zone
         raise InputError(
-            f"a value of the column {name!r} has no form in JSON: {error}",
+            f"a value of the column {name!r} cannot be written as JSON: {error}",
             hint="leave it out with --columns, or write --format parquet",
         ) from None
 

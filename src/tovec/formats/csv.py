@@ -315,7 +315,7 @@ class _File:
         except ValueError as error:
             at = error.args[0]
         raise InputError(
-            f"the column {name!r} holds {kind.name} in the first rows, and {texts[at]!r} here",
+            f"the column {name!r} holds {kind.name} in the first rows, but {texts[at]!r} here",
             where=f"{self._source}, line {lines[at]}",
             hint="--csv-types text keeps every column as the text it is",
         )

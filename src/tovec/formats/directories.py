@@ -69,8 +69,12 @@ class Listing:
             found = True
             yield file
         if not found:
-            what = "has no files" if self._glob is None else f"has no file like {self._glob}"
-            hint = "hidden files, names that begin with _ and what is not a file are left out"
+            what = (
+                "has no files" if self._glob is None else f"has no file that matches {self._glob}"
+            )
+            hint = (
+                "hidden files, names that begin with _ and anything but regular files are skipped"
+            )
             raise InputError(f"the directory {what}", where=self._named, hint=hint)
 
     def _walk(self, directory: Path, partition: tuple[Partition, ...]) -> Iterator[SourceFile]:

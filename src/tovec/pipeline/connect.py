@@ -140,7 +140,7 @@ def connect(
     address = settings.base_url or settings.url
     table = providers.load(settings.providers)
     if settings.model == "local" and settings.provider is None and address is None:
-        raise UsageError("local is a provider, not a model", hint="-p local is the model inside")
+        raise UsageError("local is a provider, not a model", hint="-p local is the embedded model")
     provider = providers.choose(settings.provider, address, environ, table)
     folder = _open_folder(provider, settings, observer)
     if folder is not None:

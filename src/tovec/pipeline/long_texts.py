@@ -167,21 +167,21 @@ def _limit(long: LongTexts, item_tokens: int | None) -> int | None:
     """Give the tokens that an input may have; UsageError for what contradicts itself."""
     policy, size, overlap = long
     if policy not in POLICIES:
-        raise UsageError(f"--long does not know {policy!r}", hint=f"one of: {', '.join(POLICIES)}")
+        raise UsageError(
+            f"--long does not accept {policy!r}", hint=f"one of: {', '.join(POLICIES)}"
+        )
     if policy == "error":
         if size is not None or overlap:
             raise UsageError(
                 "--chunk-tokens and --overlap are for texts that are cut",
-                hint="say how with --long truncate, split or mean",
+                hint="add --long truncate, split or mean",
             )
         return item_tokens
     from tovec.text.split import MIN_CHUNK_TOKENS
 
     limit = size or item_tokens
     if limit is None:
-        raise UsageError(
-            "the model's limit is not known", hint="say how long a text may be: --chunk-tokens N"
-        )
+        raise UsageError("the model's limit is not known", hint="set it with --chunk-tokens N")
     if item_tokens is not None and limit > item_tokens:
         raise UsageError(f"--chunk-tokens {limit:,} is more than the model takes, {item_tokens:,}")
     if limit < MIN_CHUNK_TOKENS:

@@ -64,7 +64,7 @@ def compare_texts(work: Similarity, observer: Observer, hide: Hide) -> Found:
         texts = embed_texts(connection, blocks, preparation(connection, work.long), id_field)
     if len(texts.names) < 2:
         raise UsageError(
-            "one text has nothing to be compared with",
+            "only one text is given",
             hint="give two or more, or --in FILE to rank its rows",
         )
     matrix = Matrix(texts.names, texts.vectors, work.metric, connection.client.endpoint.model)
@@ -90,5 +90,5 @@ def compare_lines(work: Similarity, observer: Observer, hide: Hide) -> Found:
             texts = finished.rows.ids("text")
             yield [{"score": scores[i], "a": texts[2 * i], "b": texts[2 * i + 1]} for i in kept]
     if prepare.blank:
-        observer(Note("blank lines were skipped: there is no score for them"))
+        observer(Note("blank lines were skipped: they get no score"))
     return Outcome(passed)

@@ -47,13 +47,13 @@ class Bound(NamedTuple):
         """Return the bound; UsageError for one that looks the wrong way for the metric."""
         if metric == "euclidean" and self.least is not None:
             raise UsageError(
-                "a Euclidean distance is better the smaller it is: --min does not fit",
-                hint="give --max DISTANCE",
+                "--min cannot bound a Euclidean distance: smaller is nearer",
+                hint="use --max DISTANCE",
             )
         if metric != "euclidean" and self.most is not None:
             raise UsageError(
-                f"more {metric} is nearer: --max does not fit",
-                hint="give --min SCORE, or --metric euclidean",
+                f"--max cannot bound {metric}: larger is nearer",
+                hint="use --min SCORE, or --metric euclidean",
             )
         for value in self:
             if value is not None and np.isnan(value):

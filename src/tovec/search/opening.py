@@ -114,7 +114,7 @@ def _check_options(work: Similarity, stored: bool) -> None:
     """Raise UsageError for an option about texts that acts neither on the rows nor the queries."""
     read = work.read
     if stored and work.job_dir is not None:
-        raise UsageError("--job-dir keeps the vectors of texts, and --in names stored vectors")
+        raise UsageError("--job-dir keeps the vectors of texts, but --in names stored vectors")
     if not stored:
         formats.check_given((str(work.corpus), *work.queries.paths), read)
         return
@@ -127,7 +127,7 @@ def _check_options(work: Similarity, stored: bool) -> None:
         work.queries.template is not None or not work.queries.has_texts
     ):
         raise UsageError(
-            "--template makes texts of rows, and --in names stored vectors",
+            "--template makes texts of rows, but --in names stored vectors",
             hint="--query-template is for the texts that they are compared with",
         )
 
@@ -155,7 +155,7 @@ def _through_job(work: Similarity, observer: Observer, hide: Hide) -> tuple[Stor
         observer,
         hide,
     )
-    kept = f"{done.reused:,} of the corpus's vectors were kept, {done.asked:,} were asked for"
+    kept = f"vectors of the corpus: {done.reused:,} stored before, {done.asked:,} requested"
     observer(Note(kept, "info"))
     stored = open_stored(target)
     assert stored is not None

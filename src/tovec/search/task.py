@@ -203,13 +203,13 @@ def select_mode(
     """
     if corpus:
         if len(chosen) > 1:
-            raise UsageError(f"{chosen[0]} and {chosen[1]} do not go together")
+            raise UsageError(f"{chosen[0]} and {chosen[1]} cannot be combined")
         mode = chosen[0] if chosen else Mode.RANK
     else:
         about_rows = [*chosen, *(one for one in used if one in ABOUT_ROWS)]
         if about_rows:
             raise UsageError(
-                f"{about_rows[0]} is about the rows of a file", hint="name the file with --in FILE"
+                f"{about_rows[0]} is for the rows of a file", hint="name the file with --in FILE"
             )
         if Acting.TEXTS not in used and not piped:
             raise UsageError(
@@ -231,12 +231,11 @@ def _check(mode: Mode, used: Collection[Acting], metric: Metric) -> None:
         if one in (Acting.TEXTS, Acting.LIKE, Acting.QUERY_TEMPLATE) and (
             Acting.TEXTS not in spec.acting
         ):
-            raise UsageError(f"{mode} compares the rows with each other: it takes no text")
-        verb = "do" if " and " in one else "does"
+            raise UsageError(f"{mode} compares the rows with each other: it takes no texts")
         hint = f"{mode} {spec.about}" if spec.about else ""
-        raise UsageError(f"{one} {verb} not go with {mode}", hint=hint)
+        raise UsageError(f"{one} cannot be combined with {mode}", hint=hint)
     if spec.metrics and metric not in spec.metrics:
         raise UsageError(
-            f"--metric {metric} does not go with {mode}",
+            f"--metric {metric} cannot be combined with {mode}",
             hint=f"choose {' or '.join(spec.metrics)}",
         )

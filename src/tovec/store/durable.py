@@ -29,8 +29,8 @@ _HINTS = {
     errno.ENOSPC: "free some space, then run the same command again",
     errno.EDQUOT: "the quota is used up: free some space, then run the same command again",
     errno.EROFS: "the file system is read-only",
-    errno.EACCES: "choose a place that you may write to",
-    errno.EPERM: "choose a place that you may write to",
+    errno.EACCES: "choose a directory that you may write to",
+    errno.EPERM: "choose a directory that you may write to",
     errno.EFBIG: "the file would be larger than this process or file system allows",
     errno.EIO: "the disk failed: what it holds may be damaged",
     errno.ENOENT: "make the directory first",
@@ -42,7 +42,7 @@ def fail(error: OSError, path: str | os.PathLike[str], stored: str = "") -> NoRe
     """Raise the FileError that an OSError is to a user; `stored` says what is not lost."""
     hint = _HINTS.get(error.errno or 0, "")
     if error.strerror == FOREIGN_LINK:
-        path, hint = str(error.filename), "write to a place of your own"
+        path, hint = str(error.filename), "write to a directory of your own"
     raise FileError(
         f"writing failed: {error.strerror or error}",
         where=os.fspath(path),
@@ -313,7 +313,7 @@ class StandardOutput:
 
     def beside(self, suffix: str) -> BinaryIO:
         """Refuse: there is no file beside a pipe."""
-        raise UsageError(f"stdout has no place for {suffix}", hint="name a file with -o")
+        raise UsageError(f"stdout cannot have the side file {suffix}", hint="name a file with -o")
 
     def commit(self) -> None:
         """Hand over what is left."""

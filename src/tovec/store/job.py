@@ -327,7 +327,7 @@ class Job:
             if _lacks_address(theirs, self.identity):
                 raise JobError(
                     "the job was begun by an earlier tovec, which did not store the whole address: "
-                    "its vectors may be of another endpoint",
+                    "its vectors may be from another endpoint",
                     where=self.directory,
                     hint="finish it with that version, or use another --job-dir; "
                     "what is stored is kept",
@@ -343,9 +343,9 @@ class Job:
     def _refuse_foreign(self) -> None:
         if segments(self._fs, self.directory):
             raise JobError(
-                f"the job directory holds vectors, but {_JOB} is gone",
+                f"the job directory holds vectors, but {_JOB} is missing",
                 where=self.directory,
-                hint="bring it back, or let tovec batch --repair write it anew",
+                hint="restore it, or let tovec batch --repair write a new one",
             )
         names = [one for one in self._fs.names(self.directory) if not one.endswith(".tmp")]
         other = sorted(
@@ -353,7 +353,7 @@ class Job:
         )
         if other:
             raise JobError(
-                f"this is no job directory: it holds {other[0]}",
+                f"not a job directory: it contains {other[0]}",
                 where=self.directory,
                 hint="name a new one with --job-dir",
             )
@@ -456,13 +456,13 @@ def _made(directory: str, fs: FileSystem) -> None:
         found = fs.status(directory)
         if not stat.S_ISDIR(found.mode):
             raise JobError(
-                "the job directory's name is taken by a file",
+                "a file has the job directory's name",
                 where=directory,
                 hint="name another with --job-dir",
             ) from None
         if found.owner != os.geteuid() or found.mode & 0o022:
             raise FileError(
-                "the job directory is not yours alone",
+                "other users could write to the job directory",
                 where=directory,
                 hint="name another with --job-dir"
                 + ("" if found.owner != os.geteuid() else f", or chmod 700 {directory}"),
@@ -493,7 +493,7 @@ def _locked(directory: str, fs: FileSystem) -> int:
         size = fs.read(number, holder, 0)
         fs.close(number)
         raise LockedError(
-            f"another run is at work on this job: {holder[:size].decode(errors='replace')}",
+            f"another run is using this job: {holder[:size].decode(errors='replace')}",
             where=directory,
             hint="wait for it to end; tovec batch --status shows what it has done",
         ) from None
@@ -512,7 +512,7 @@ def read_description(directory: str, fs: FileSystem = REAL) -> dict[str, Any] | 
     if text is None:
         return None
     damaged = DamagedDescriptionError(
-        f"{_JOB} is damaged", where=directory, hint="tovec batch --repair writes it anew"
+        f"{_JOB} is damaged", where=directory, hint="tovec batch --repair writes a new one"
     )
     try:
         found = orjson.loads(text)

@@ -96,7 +96,7 @@ class Log:
             raise JobError(
                 "a part of the job's log is missing",
                 where=self._directory,
-                hint="bring it back, or let tovec batch --repair ask for its rows again",
+                hint="restore it, or let tovec batch --repair request its rows again",
             )
         try:
             for number in numbers:
@@ -143,7 +143,7 @@ class Log:
         return JobError(
             f"the job's log is damaged: {what}",
             where=f"{self._path(number)}, byte {at}",
-            hint="tovec batch --repair sets the damage aside and asks for its rows alone again",
+            hint="tovec batch --repair moves the damage aside and requests only its rows again",
         )
 
     def _path(self, number: int) -> str:
@@ -156,7 +156,7 @@ class Log:
             raise JobError(
                 "the job's log holds vectors of different dimensions",
                 where=f"{self._path(number)}, byte {one.at}",
-                hint="keep the directory for its vectors, and start anew with another --job-dir",
+                hint="keep the directory for its vectors, and start over with another --job-dir",
             )
         self.dimensions = one.dimensions
         self._placed.append(_Placed(number, one.vectors_at, one.rows, one.vectors_crc))

@@ -175,7 +175,7 @@ class OutputDirectory:
             status = self._fs.status(number)
             if status.owner != os.geteuid() and not may_be_foreign:
                 raise FileError(
-                    "a directory in the way of this output is not yours",
+                    "a directory that blocks this output belongs to another user",
                     where=str(path),
                     hint="remove it, or write to a directory that only you may write to",
                 )

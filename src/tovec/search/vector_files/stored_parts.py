@@ -40,7 +40,7 @@ def open_parts(path: str, glob: str | None = None) -> Stored | None:
         return None
     if others := [file for file, held in known if not held]:
         raise InputError(
-            f"{vectors[0].path} holds vectors, and {others[0].path} does not",
+            f"{vectors[0].path} holds vectors, but {others[0].path} does not",
             where=path,
             hint="--glob chooses among a directory's files",
         )
@@ -141,7 +141,7 @@ class StoredParts:
             self.dtype, self.has_bits = stored.dtype, stored.has_bits
             self.truncated_from = stored.truncated_from
         elif stored.model != self.model:
-            here, before = (model or "a model not named" for model in (stored.model, self.model))
+            here, before = (model or "an unnamed model" for model in (stored.model, self.model))
             raise InputError(
                 f"its vectors were made by {here}, those of {self._named} by {before}",
                 where=stored.source,
