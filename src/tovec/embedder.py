@@ -116,7 +116,7 @@ class Embedder:
         column = table[self._text_field]
         vectors = self.embed(list(column) if is_mapping else column.to_pylist())
         if is_mapping:
-            added: Any = {**table, self._output: vectors}
+            added: object = {**table, self._output: vectors}
         else:
             added = _with_column(table, self._output, vectors)
         return cast(R, added)
@@ -139,7 +139,7 @@ class Embedder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _made_of, (self._arguments,)
 
     def __repr__(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tovec import formats
 from tovec.batch.budget import token_counts
 from tovec.batch.history import history
@@ -20,7 +18,7 @@ from tovec.store.job import Job
 from tovec.wording import rfc3339
 
 
-def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, Any]:
+def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, object]:
     """Give rows, unique texts, tokens, requests, cost and time at the limits that are known."""
     connection = connect(work.settings, work.environ, observer, hide, will_ask=False)
     model, limits = connection.model, connection.client.limits
@@ -73,7 +71,7 @@ def _seconds(work: Batch, requests: int, tokens: int) -> float | None:
     return round(max(shares), 1) if shares else None
 
 
-def holdings(directory: str) -> dict[str, Any]:
+def holdings(directory: str) -> dict[str, object]:
     """Return how a job stands, and what its directory holds. Raises UsageError if there is none."""
     job = Job.look(directory)
     try:

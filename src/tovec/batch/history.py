@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from tovec.errors import Stopped, TovecError
 from tovec.store.job import Job
@@ -77,7 +77,7 @@ def note_end(
         job.note("ended", ended)
 
 
-def finished(rows: int, rejected: int) -> dict[str, Any]:
+def finished(rows: int, rejected: int) -> dict[str, object]:
     """Return what a run that is done notes of its rows."""
     return {"at": rfc3339(), "rows": rows, "rejected": rejected}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from io import RawIOBase
-from typing import Any
 
 import orjson
 
@@ -80,7 +79,7 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
         job.close()
 
 
-def identity(connection: Connection) -> dict[str, Any]:
+def identity(connection: Connection) -> dict[str, object]:
     """Return what, beside a text, makes its vector: two that differ share no vector."""
     return endpoint_identity(connection.client.endpoint)
 
@@ -131,7 +130,7 @@ def _finish(run: JobRun, published: Published, stamp: list[list[int]] | None) ->
     work, report = run.work, run.report
     # Rows that are fixed are picked up by the next run, which then pays for them alone.
     keep = work.keep_job or report.rejected > 0
-    finished: dict[str, Any] = {"output": as_text(work.output), "published": published}
+    finished: dict[str, object] = {"output": as_text(work.output), "published": published}
     finished |= finished_notes(report.rows, report.rejected)
     if not report.rejected:  # else some of them may be asked for again
         finished["inputs"] = stamp

@@ -33,7 +33,7 @@ Page = Callable[[command_tree.Command, int], str]  # a command and a width to it
 class HelpingCommand(TyperCommand):
     """A command whose help is ours."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
+    def get_params(self, ctx: object) -> list[Any]:
         """Return the options with -h and --help among them."""
         del ctx
         return [*self.params, *_help_options()]

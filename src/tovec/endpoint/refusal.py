@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
@@ -292,7 +292,7 @@ def _rule(refusal: Refusal) -> Rule:
     return _RULES.get(status, _PERSON if status < 500 else _BROKEN)
 
 
-def _error_fields(body: bytes | bytearray) -> dict[str, Any]:
+def _error_fields(body: bytes | bytearray) -> dict[str, object]:
     """Return message, code, type and param, from whichever shape the endpoint speaks."""
     try:
         answer = orjson.loads(body)
@@ -324,7 +324,7 @@ def _error_fields(body: bytes | bytearray) -> dict[str, Any]:
     return {"message": detail, **error} if isinstance(detail, str) else error
 
 
-def _first_problem(error: dict[str, Any]) -> tuple[str, str] | None:
+def _first_problem(error: dict[str, object]) -> tuple[str, str] | None:
     """Return the first problem that a problem+json object lists, in words, and its field.
 
     `validation` is Prism's list, `errors` that of RFC 9457 or, by field, of ASP.NET.

@@ -81,7 +81,7 @@ def error_of(body: bytes | bytearray) -> bool:
     return isinstance(answer, dict) and bool(answer.get("error")) and not answer.get("data")
 
 
-def _order(data: list[dict[str, Any]]) -> NDArray[np.int64] | None:
+def _order(data: list[dict[str, object]]) -> NDArray[np.int64] | None:
     """Return each item's place, or None where they stand in order (or none says its index)."""
     places: list[Any] = [item.get("index") for item in data]
     kinds = set(map(type, places))
@@ -170,5 +170,5 @@ def _usage(said: Any) -> Usage:
     return Usage(total if prompt is None else prompt, prompt if total is None else total)
 
 
-def _tokens(value: Any) -> int | None:
+def _tokens(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 1 << 53 else None

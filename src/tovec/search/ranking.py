@@ -187,7 +187,7 @@ class _Ranking:
 
     def _candidates(self, products: Vectors, squared: Vectors) -> tuple[Places, Places]:
         """Return the pairs of row and query that may be hits: places in the block, queries."""
-        error: Any = self._error
+        error: object = self._error
         least: Scores = self._least
         near: Any = products
         if self._metric == "cosine":
