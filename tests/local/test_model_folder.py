@@ -72,8 +72,9 @@ def test_prompts_are_found_by_name_and_its_synonym(tmp_path):
     found = find_onnx(str(folder))
     texts = [found.prompt_text(p) for p in ("query", "passage", None, "none", "Find it: ")]
     assert texts == ["query: ", "passage: ", "passage: ", "", "Find it: "]
-    with pytest.raises(UsageError, match=r"no prompt named code; it has: document, query"):
-        found.prompt_text("code")
+    for name in ("code", "search-query"):
+        with pytest.raises(UsageError, match=rf"no prompt named {name}; it has: document, query"):
+            found.prompt_text(name)
 
 
 ONNX = ("-p", "onnx", "-m")

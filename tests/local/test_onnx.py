@@ -144,6 +144,16 @@ def test_stored_vectors_are_searched_with_the_model_that_made_them(folder, tmp_p
     assert b"the vectors were made by minilm@" in refused.err
 
 
+def test_files_of_two_models_are_no_bug_of_ours(tmp_path):
+    """#282 A token that the graph does not know makes onnxruntime fail at the first text."""
+    folder = minilm(tmp_path / "m")
+    change(folder / "config.json", pad_token_id=1_000_000)
+    done = run("embed", "-p", "onnx", "-m", folder, "a", "two more words")
+    assert done.code == 2
+    assert b"are the files of the folder of one model?" in done.err
+    assert b"Traceback" not in done.err
+
+
 @pytest.mark.parametrize("file", ["model.onnx", "tokenizer.json"])
 def test_a_damaged_file_is_named(tmp_path, file):
     """#282 As an interrupted download leaves it."""

@@ -54,6 +54,8 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     finished = finish_removal(work.directory)
     if finished is not None and finished.get("output") == as_text(work.output):
         observer(Note("the job had finished; only clean-up was left", "warning"))
+        if work.verify is not None:
+            observer(Note("--verify did nothing: the stored vectors are gone", "warning"))
         return report
     job = Job(work.directory, identity(connection), repair=work.repair)
     try:

@@ -9,6 +9,7 @@ sentence_bert_config.json, config_sentence_transformers.json), and those of mode
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -50,7 +51,7 @@ class ModelFolder(NamedTuple):
     def prompt_text(self, prompt: str | None) -> str:
         """Return what stands before each text: the text of a named prompt, or `prompt` itself.
 
-        Raises UsageError for a single word that the folder has no prompt for.
+        Raises UsageError for a single word without a colon that is no prompt of the folder.
         """
         if prompt is None:
             return self.default_prompt
@@ -59,7 +60,7 @@ class ModelFolder(NamedTuple):
         for name in (prompt, _SYNONYMS.get(prompt, prompt)):
             if name in self.prompts:
                 return self.prompts[name]
-        if prompt.isidentifier():
+        if _NAME.fullmatch(prompt):
             known = ", ".join(sorted(self.prompts)) or "none"
             raise UsageError(
                 f"{self.path} has no prompt named {prompt}; it has: {known}",
@@ -68,6 +69,7 @@ class ModelFolder(NamedTuple):
         return prompt
 
 
+_NAME = re.compile(r"[\w.-]+")
 _SYNONYMS = {"passage": "document", "document": "passage"}
 
 

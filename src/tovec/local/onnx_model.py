@@ -113,8 +113,15 @@ class OnnxModel:
         }
         graph = self._graph
         feed = {name: given[name].astype(kind, copy=False) for name, kind in graph.inputs.items()}
-        with self._running:
-            (output,) = graph.session.run([graph.output], feed)
+        try:
+            with self._running:
+                (output,) = graph.session.run([graph.output], feed)
+        except Exception as error:  # noqa: BLE001 - the library's errors have no common base
+            raise UsageError(
+                f"the model cannot compute: {_reason(error)}",
+                where=str(self.folder.weights),
+                hint="are the files of the folder of one model?",
+            ) from None
         vectors = np.asarray(output, np.float32)
         return vectors if graph.is_pooled else _pool(vectors, mask, self.folder.pooling)
 
@@ -193,8 +200,7 @@ def _load(folder: ModelFolder) -> _Graph:
             str(folder.weights), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # noqa: BLE001 - the library's errors have no common base
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UsageError(f"the model cannot be loaded: {reason}", where=where) from None
+        raise UsageError(f"the model cannot be loaded: {_reason(error)}", where=where) from None
     inputs = {one.name: one.type for one in session.get_inputs()}
     if odd := [name for name in inputs if name not in INPUTS]:
         raise UsageError(
@@ -205,6 +211,10 @@ def _load(folder: ModelFolder) -> _Graph:
     output, is_pooled = _output(session, where)
     kinds = {n: np.int32 if "int32" in kind else np.int64 for n, kind in inputs.items()}
     return _Graph(session, kinds, output, is_pooled)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _output(session: onnxruntime.InferenceSession, where: str) -> tuple[str, bool]:

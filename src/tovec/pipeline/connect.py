@@ -18,7 +18,7 @@ from tovec.errors import UsageError
 from tovec.events import Note, Observer, ignore
 from tovec.formats.protocols import VectorMeta
 from tovec.pipeline.dispatch import Dispatcher
-from tovec.settings import Settings
+from tovec.settings import Settings, named_by
 
 if TYPE_CHECKING:
     from tovec.local.local_model import LocalModel
@@ -209,9 +209,11 @@ def _open_folder(
     """
     if provider.name not in providers.FOLDER_PROVIDERS:
         if settings.prompt is not None:
+            named, where = named_by(settings, "prompt")
             raise UsageError(
-                f"--prompt is for -p {' and -p '.join(providers.FOLDER_PROVIDERS)}, "
+                f"{named} is for -p {' and -p '.join(providers.FOLDER_PROVIDERS)}, "
                 f"not for {provider.name}",
+                where=where,
                 hint="--template 'query: {text}' puts words before each text; "
                 "--extra input_type=query sends a field",
             )
