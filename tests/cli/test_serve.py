@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import signal
@@ -159,3 +160,35 @@ def test_any_name_reaches_the_embedded_model():
         answer = client.embeddings.create(model="whatever-1", input="hi")
         assert answer.model == "whatever-1"
         assert [one.id for one in client.models.list().data] == ["static-minilm-256"]
+
+
+CLIENTS = {
+    "llm": """
+import llm
+model = llm.get_embedding_model("3-small")
+vectors = list(model.embed_multi(["a cat", "a kitten"]))
+""",
+    "llama_index": """
+from llama_index.embeddings.openai import OpenAIEmbedding
+model = OpenAIEmbedding(model="text-embedding-3-small")
+vectors = model.get_text_embedding_batch(["a cat", "a kitten"])
+""",
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_that_knows_openais_names_alone_works(client, tmp_path):
+    """Each as its users write it, with the address and a key in the environment."""
+    if importlib.util.find_spec(client) is None:
+        pytest.skip(f"{client} is not installed")
+    script = f"{CLIENTS[client]}\nimport json; print(json.dumps([list(v) for v in vectors]))"
+    with serving("--alias", "text-embedding-3-small") as (_, url):
+        settings = {"OPENAI_BASE_URL": url, "OPENAI_API_BASE": url, "OPENAI_API_KEY": "none"}
+        environ = {**os.environ, **settings, "LLM_USER_PATH": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, env=environ, timeout=100
+        )
+    assert done.returncode == 0, done.stderr
+    cat, kitten = np.array(json.loads(done.stdout.splitlines()[-1]))
+    assert len(cat) == 256
+    assert 0.5 < cat @ kitten < 0.99
