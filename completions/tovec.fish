@@ -124,7 +124,7 @@ complete -c tovec -n '__tovec_is batch' -l max-tokens -x -d 'Stop before the job
 complete -c tovec -n '__tovec_is batch' -l on-error -x -a 'reject stop' -d 'What to do with a bad row: reject it, or stop.'
 complete -c tovec -n '__tovec_is batch' -l rejects -r -F -d 'Where rejected rows go (OUTPUT.rejects.jsonl).'
 complete -c tovec -n '__tovec_is batch' -l rows-per-file -x -d 'Write part files of N rows; OUTPUT is then a directory.'
-complete -c tovec -n '__tovec_is batch' -l verify -x -d 'At the end ask for this share of the texts again (0.1%) and compare; exit 3 where a cosine is below 0.999.'
+complete -c tovec -n '__tovec_is batch' -l verify -x -d 'At the end request this share of the texts again (0.1%) and compare; exit 3 where a cosine is below 0.999.'
 complete -c tovec -n '__tovec_is batch' -l int8-scale -x -a 'unit dimension' -d 'What int8 and uint8 stand for: round(127 x) (unit), or 255 steps from each dimension\'s least value to its greatest.'
 complete -c tovec -n '__tovec_is batch' -l stats -r -F -d 'Write a report as JSON to FILE.'
 complete -c tovec -n '__tovec_is batch' -l progress -x -a 'auto bar lines none' -d 'A bar on a terminal, a line per minute elsewhere (auto).'

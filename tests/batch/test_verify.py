@@ -34,7 +34,7 @@ def test_a_sample_is_asked_for_again_and_found_the_same(rows):
     with Loopback(dimensions=16) as server:
         done, stats = batch(rows, server.base_url, "--verify", "10%")
     assert done.code == 0, done.err
-    assert b"asked for again: least cosine 1.000000" in done.err
+    assert b"requested again: least cosine 1.000000" in done.err
     assert 5 < stats["verified_texts"] < 50
     assert stats["verified_least_cosine"] == pytest.approx(1)
 

@@ -69,7 +69,7 @@ def test_many_file_names_given_as_texts_are_said_in_a_few_lines(tmp_path, monkey
     said = done.err.decode().splitlines()
     assert len(said) == 4
     assert "-f 'a 0.txt' reads the file" in said[0]
-    assert "17 more texts are names of files" in said[3]
+    assert "17 more texts name files" in said[3]
 
 
 def test_only_one_module_looks_for_near_names():

@@ -139,7 +139,7 @@ def test_integers_of_which_nothing_is_known_are_refused(tmp_path, dtype, form):
     [
         (("-o", "v.npy", "--also", "ubinary"), "holds one matrix"),
         (("--dtype", "ubinary", "-d", "4"), "4 is not divisible by 8"),
-        (("--truncate-dim", "300"), "does not truncate vectors of 256"),
+        (("--truncate-dim", "300"), "does not shorten vectors of 256"),
         (("--force-truncate",), "about --truncate-dim"),
         (("--force-truncate", "--truncate-dim", "8"), "does nothing"),
         (("--truncate-dim", "2", "--base-url", "http://127.0.0.1:9", "-m", "m"), "Matryoshka"),
@@ -159,7 +159,7 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_asked(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("-o", "v.jsonl", "--dtype", "int8"), "no place for the scale"),
+        (("-o", "v.jsonl", "--dtype", "int8"), "cannot store the scale"),
         (("-o", "v.npy"), "not about float32"),
     ],
 )

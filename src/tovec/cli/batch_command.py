@@ -130,10 +130,10 @@ def _verified(done: Report) -> str:
     texts = count_phrase(done.verified.texts, "text")
     least = done.verified.least_cosine
     if done.verified.is_good:
-        return f"{texts} asked for again: least cosine {least:.6f}"
+        return f"{texts} requested again: least cosine {least:.6f}"
     found = "the endpoint refuses them now" if least is None else f"least cosine {least:.6f}"
     advice = "the endpoint's vectors change; `tovec config check --vectors` finds out how"
-    return f"{texts} asked for again: {found}; {advice}"
+    return f"{texts} requested again: {found}; {advice}"
 
 
 def _summary(done: Report, work: Batch) -> str:

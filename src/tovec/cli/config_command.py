@@ -50,9 +50,7 @@ def config(
 
     settings = load_settings(common, endpoint)
     if action is None and checks.vectors:
-        raise UsageError(
-            "--vectors is for trying the endpoint", hint="tovec config check --vectors"
-        )
+        raise UsageError("--vectors needs check", hint="tovec config check --vectors")
     if action is None:
         show_rows(job.effective(settings, os.environ), listing.format)
         return

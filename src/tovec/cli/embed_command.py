@@ -49,7 +49,7 @@ def embed(
         )
     if output.output is None and (output.force or output.if_exists):
         named = "--force" if output.force else "--if-exists"
-        raise UsageError(f"{named} is about an output file", hint="name it with -o PATH")
+        raise UsageError(f"{named} is for an output file", hint="name it with -o PATH")
     warn_of_file_names(given.texts or (), reporter)
     target, replaced = output_path(output), if_exists(output)
     if is_skipped(target, replaced, reporter):

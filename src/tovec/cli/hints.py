@@ -105,8 +105,8 @@ def warn_of_file_names(texts: Iterable[str], reporter: Reporter) -> None:
         read = f"-f {shlex.quote(text)} reads the file"
         reporter.say("warning", f"{text!r} is embedded as text; {read}")
     if (more := len(found) - MAX_WARNINGS) > 0:
-        what = count_phrase(more, "more text is", "more texts are")
-        reporter.say("warning", f"{what} names of files, embedded as text")
+        what = count_phrase(more, "more text names a file and is", "more texts name files and are")
+        reporter.say("warning", f"{what} embedded as text")
 
 
 def _is_file(text: str) -> bool:

@@ -332,7 +332,7 @@ class JobOptions(NamedTuple):
         str | None,
         option(
             "--verify SHARE",
-            "At the end ask for this share of the texts again (0.1%) and compare; exit 3 where a "
+            "At the end request this share of the texts again (0.1%) and compare; exit 3 where a "
             "cosine is below 0.999.",
         ),
     ] = None

@@ -236,7 +236,7 @@ def hint(
     `model` and `encoding` are those that were asked for, `key_advice` what to do about the key.
     """
     if refusal.in_process:
-        return "leave -m out: only one model is embedded" if refusal.status == 404 else ""
+        return "leave -m out: there is only one embedded model" if refusal.status == 404 else ""
     if refusal.status == 401 and key_advice:
         return key_advice
     if refusal.status == 400 and _TO_TLS.search(refusal.message):

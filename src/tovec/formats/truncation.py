@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tovec.errors import UsageError
 from tovec.formats.protocols import VectorMeta, Writer
 from tovec.formats.quantised import shorten
+from tovec.wording import count_phrase
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,7 @@ def check_longer(found: int | None, dimensions: int) -> None:
     """Raise UsageError where vectors have fewer dimensions than they are truncated to."""
     if found is not None and found < dimensions:
         raise UsageError(
-            f"--truncate-dim {dimensions} does not truncate vectors of {found} dimensions",
+            f"--truncate-dim {dimensions} does not shorten vectors of "
+            f"{count_phrase(found, 'dimension')}",
             hint=f"choose fewer than {found}",
         )

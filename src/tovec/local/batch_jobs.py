@@ -25,6 +25,7 @@ import orjson
 from tovec.local import responder
 from tovec.local.batch_files import Clock, Fields, FileShelf, StoredFile, expiry, page
 from tovec.local.request_body import Refused, ServedModel
+from tovec.wording import count_phrase
 
 MAX_REQUESTS = 50_000  # a batch, and as many inputs over all its requests
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512  # pairs, characters
@@ -273,7 +274,8 @@ def _validate(file: StoredFile) -> tuple[list[Fields], int]:
     if not requests:
         problems.append(_problem("empty_file", "The input file is empty.", None))
     elif not problems and max(requests, inputs) > MAX_REQUESTS:
-        message = f"The file has {requests} requests of {inputs} inputs, at most {MAX_REQUESTS}."
+        size = f"{count_phrase(requests, 'request')} of {count_phrase(inputs, 'input')}"
+        message = f"The file has {size}, at most {MAX_REQUESTS}."
         problems.append(_problem("too_many_tasks", message, None))
     return problems, requests
 

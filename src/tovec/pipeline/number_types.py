@@ -20,7 +20,7 @@ def check_number_types(target: Target, connection: Connection, observer: Observe
             observer(doubt)
         dimensions = write.truncate_dim
     elif write.force_truncate:
-        raise UsageError("--force-truncate is about --truncate-dim, which is not given")
+        raise UsageError("--force-truncate needs --truncate-dim")
     for dtype in (target.dtype, write.also):
         check_dimensions(dimensions, dtype)
 
@@ -35,12 +35,12 @@ def _check_format(target: Target) -> None:
         return
     if target.dtype not in INTEGERS:
         raise UsageError(
-            f"--int8-scale is about int8 and uint8, not about {target.dtype}",
+            f"--int8-scale is for int8 and uint8, not for {target.dtype}",
             hint="add --dtype int8",
         )
     if target.int8_scale == "dimension" and target.format_name == "jsonl":
         raise UsageError(
-            "JSON lines have no place for the scale of each dimension",
+            "JSON lines cannot store the scale of each dimension",
             hint="write .parquet or .npy, or leave --int8-scale out",
         )
 
@@ -58,5 +58,5 @@ def _doubt(connection: Connection, *, force: bool) -> Note | None:
     known = "is not" if is_made_for_it is False else "is not known to be"
     what = f"{name} {known} a Matryoshka model: the first dimensions may say little of a text"
     if not force:
-        raise UsageError(what, hint="--force-truncate truncates its vectors nevertheless")
+        raise UsageError(what, hint="--force-truncate truncates its vectors anyway")
     return Note(what)

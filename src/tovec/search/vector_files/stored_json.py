@@ -100,7 +100,7 @@ def _decoded(matrix: Vectors, dtype: object, path: str, line: int) -> Vectors:
         return matrix
     where = f"{path}, line {line}"
     if str(dtype) not in INTEGERS | BITS:
-        raise InputError("embedding_dtype names no type that tovec writes", where=where)
+        raise InputError("embedding_dtype is not a type that tovec writes", where=where)
     kind = "int8" if dtype in ("int8", "binary") else "uint8"
     with np.errstate(invalid="ignore"):
         integers = matrix.astype(kind)
