@@ -140,7 +140,7 @@ def test_integers_of_which_nothing_is_known_are_refused(tmp_path, dtype, form):
         (("-o", "v.npy", "--also", "ubinary"), "holds one matrix"),
         (("--dtype", "ubinary", "-d", "4"), "4 is not divisible by 8"),
         (("--truncate-dim", "300"), "does not shorten vectors of 256"),
-        (("--force-truncate",), "about --truncate-dim"),
+        (("--force-truncate",), "needs --truncate-dim"),
         (("--force-truncate", "--truncate-dim", "8"), "does nothing"),
         (("--truncate-dim", "2", "--base-url", "http://127.0.0.1:9", "-m", "m"), "Matryoshka"),
     ],
@@ -160,7 +160,7 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_asked(
     ("words", "said"),
     [
         (("-o", "v.jsonl", "--dtype", "int8"), "cannot store the scale"),
-        (("-o", "v.npy"), "not about float32"),
+        (("-o", "v.npy"), "not for float32"),
     ],
 )
 def test_a_scale_that_could_not_act_is_refused(tmp_path, monkeypatch, texts, words, said):
