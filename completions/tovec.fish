@@ -134,6 +134,7 @@ complete -c tovec -n '__tovec_is similarity' -l in -r -F -d 'Rank the rows of PA
 complete -c tovec -n '__tovec_is similarity' -l job-dir -x -a '(__fish_complete_directories)' -d 'Keep the vectors of a corpus of texts in DIR: the next search requests new rows only.'
 complete -c tovec -n '__tovec_is similarity' -l query-template -x -d 'How to build the query texts, such as "query: {text}"; without it, --template applies to them too.'
 complete -c tovec -n '__tovec_is similarity' -s k -x -d 'The N nearest rows to each text (10; all that pass, with --min or --max).'
+complete -c tovec -n '__tovec_is similarity' -l rescore -x -d 'Find K times as many rows by their bits and score these by their vectors: faster, and nearly as good (--also ubinary stores bits).'
 complete -c tovec -n '__tovec_is similarity' -l like -x -d 'Recommend: the rows nearest to row ID (its id, or its number); may be repeated.'
 complete -c tovec -n '__tovec_is similarity' -l label-each -d 'Classify: the texts are labels, each row gets the nearest.'
 complete -c tovec -n '__tovec_is similarity' -l pairs -d 'Find near-duplicates: the rows nearest to each other; limit them with --min 0.95.'

@@ -190,6 +190,7 @@ SINGLE: dict[str, dict[str, Single]] = {
         "--in": (("similarity", "-p", "local", "a", "b"), ("--in", ROW)),
         "--job-dir": (SEARCH, ("--job-dir", "job.tovec")),
         "-k": (SEARCH, ("-k", "1")),
+        "--rescore": (SEARCH, ("--rescore", "2")),
         "--like": ((*SEARCH, "--id-field", "other"), ("--like", "x 0")),
         "--label-each": (SEARCH, ("--label-each",)),
         "--pairs": (ROWS_ALONE, ("--pairs",)),

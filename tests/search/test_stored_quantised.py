@@ -9,11 +9,18 @@ import pytest
 from tests.cli.inside import run
 from tests.servers.loopback import Loopback
 
+from tovec import formats
 from tovec.errors import InputError
+from tovec.formats.protocols import VectorMeta, WriteOptions
 from tovec.formats.quantised import as_bits, as_integers, shorten, unit_scale
+from tovec.formats.rows import PlainRows
+from tovec.search.hamming import hamming, search_bits
+from tovec.search.metrics import Bound
+from tovec.search.ranking import search
 from tovec.search.vector_files.open_vectors import open_stored
 from tovec.search.vector_files.stored import every
 
+ROWS = 3000
 FORMATS = ("parquet", "npy", "jsonl")
 TEXTS = [f"{animal} {number}" for animal in ("cat", "dog", "whale") for number in range(20)]
 
@@ -137,7 +144,7 @@ def test_integers_of_which_nothing_is_known_are_refused(tmp_path, dtype, form):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("-o", "v.npy", "--also", "ubinary"), "holds one matrix"),
+        (("-o", "v.npy", "--also", "ubinary", "-d", "4"), "4 is not divisible by 8"),
         (("--dtype", "ubinary", "-d", "4"), "4 is not divisible by 8"),
         (("--truncate-dim", "300"), "does not shorten vectors of 256"),
         (("--force-truncate",), "needs --truncate-dim"),
@@ -212,3 +219,120 @@ def test_a_kept_job_is_written_in_other_types_without_a_request(tmp_path, texts)
     assert np.array_equal(np.load(tmp_path / "short.npy"), shorten(wide, 16))
     step = (wide.max(0) - wide.min(0)) / 255
     assert (np.abs(vectors_in(tmp_path / "int8.parquet") - wide) <= step * 0.501 + 1e-6).all()
+
+
+def bits_of(rows, dimensions, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (rows, dimensions // 8), np.uint8)
+
+
+@pytest.mark.parametrize("dimensions", [8, 16, 24, 32, 64, 192, 256])
+def test_hamming_distances_are_those_of_the_unpacked_bits(dimensions, monkeypatch):
+    """Words of every width, and a numpy that cannot count bits."""
+    rows, query = bits_of(300, dimensions), bits_of(1, dimensions, 1)[0]
+    expected = (np.unpackbits(rows, axis=1) != np.unpackbits(query)).sum(axis=1)
+    assert np.array_equal(hamming(rows, query), expected)
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    assert np.array_equal(hamming(rows, query), expected)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_bits_are_ranked_as_their_signs_are(tmp_path, monkeypatch, metric, form):
+    """#316: ties go to the row that comes first, whatever block and thread it is read in."""
+    monkeypatch.setattr("tovec.search.vector_files.stored_matrix.SPAN_BYTES", 3000)
+    monkeypatch.setattr("tovec.search.hamming.CHUNK_BYTES", 800)
+    vectors = np.random.default_rng(3).standard_normal((ROWS, 32)).astype(np.float32)
+    path = write(tmp_path / f"v.{form}", vectors, "ubinary")
+    stored = open_stored(str(path))
+    queries = np.where(vectors[:5] > 0, 1, -1).astype(np.float32)
+    skip = np.array([0, 1, -1, -1, 4])
+    fast = search_bits(stored, queries, metric, 20, skip=skip)
+    exact = search(stored, queries, metric, k=20, skip=skip)
+    for ours, theirs in zip(fast, exact, strict=True):
+        assert np.array_equal(ours.rows, theirs.rows)
+        assert np.allclose(ours.scores, theirs.scores)
+
+
+def write(path, vectors, dtype, also=None):
+    with path.open("w+b") as file:
+        sink = Beside(path, file)
+        meta = VectorMeta("m", "p", vectors.shape[1], dtype, "t")
+        writer = formats.writer(path.suffix[1:], sink, meta, WriteOptions(also=also))
+        rows = PlainRows(list(range(len(vectors))), ["t"] * len(vectors))
+        writer.write(rows, {}, vectors)
+        writer.finish()
+        sink.close()
+    return path
+
+
+class Beside:
+    seekable = True
+
+    def __init__(self, path, file):
+        self.name, self.file, self._path, self._others = path.name, file, path, []
+
+    def beside(self, suffix):
+        self._others.append(self._path.with_name(self.name + suffix).open("w+b"))
+        return self._others[-1]
+
+    def close(self):
+        for file in self._others:
+            file.close()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_rescoring_all_rows_is_the_exact_search(tmp_path, metric, dtype, form):
+    """With as many candidates as rows, nothing is missed, and scores are those of the vectors."""
+    vectors = np.random.default_rng(4).standard_normal((200, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    stored = open_stored(str(write(tmp_path / f"v.{form}", vectors, dtype, "ubinary")))
+    assert stored.has_bits
+    queries = vectors[:3]
+    bound = Bound(least=0.1) if metric != "euclidean" else Bound(most=1.2)
+    exact = search(stored, queries, metric, k=10, bound=bound)
+    for multiple in (20, 1000):
+        found = search_bits(stored, queries, metric, 10, multiple=multiple, bound=bound)
+        for ours, theirs in zip(found, exact, strict=True):
+            assert np.array_equal(ours.rows, theirs.rows)
+            assert np.allclose(ours.scores, theirs.scores)
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_a_search_rescores_from_the_command_line(tmp_path, texts, form):
+    """A .npy has its bits in a file beside it, also in a directory of parts."""
+    one = embed(texts, tmp_path / f"v.{form}", "--also", "ubinary")
+    parts = tmp_path / "parts"
+    words = ("--rows-per-file", 25, "--format", form, "--also", "ubinary")
+    assert run("batch", "-q", "-p", "local", texts, "-o", parts, *words).code == 0
+    for path in (one, parts):
+        words = ("similarity", "-p", "local", "whale 7", "--in", path, "--format", "jsonl")
+        exact, fast = (run(*words, "-k", 3, *more) for more in ((), ("--rescore", 20)))
+        assert (exact.code, fast.out) == (0, exact.out), fast.err
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words", "said"),
+    [
+        ("float32", (), "the file stores none"),
+        ("ubinary", (), "nothing but bits"),
+        ("float32", ("--min", 0.5), "add -k N"),
+        ("float32", ("--label-each",), "does not go with"),
+    ],
+)
+def test_rescoring_what_cannot_be_is_refused(tmp_path, texts, dtype, words, said):
+    """#315: an option that does nothing is not ignored."""
+    path = embed(texts, tmp_path / "v.npy", "--dtype", dtype)
+    done = run("similarity", "-p", "local", "cat", "--in", path, "--rescore", 4, *words)
+    assert done.code == 2
+    assert said in done.err.decode()
+
+
+def test_bits_of_another_matrix_beside_it_are_refused(tmp_path):
+    """#317: candidates would be rows of other vectors."""
+    vectors = np.random.default_rng(4).standard_normal((20, 32)).astype(np.float32)
+    path = write(tmp_path / "v.npy", vectors, "float32", "ubinary")
+    np.save(tmp_path / "v.npy.ubinary.npy", as_bits(vectors[:19], "ubinary"))
+    with pytest.raises(InputError, match="same vectors as bits"):
+        open_stored(str(path))

@@ -63,8 +63,17 @@ def task_of(mode: Mode, given: Given) -> Similarity:
         columns=split_names(display.columns),
         job_dir=search.job_dir,
         clusters=search.clusters or 1,
+        rescore=_rescore(search, comparison),
         has_picture=display.plot is not None,
     )
+
+
+def _rescore(search: SearchOptions, comparison: ComparisonOptions) -> int | None:
+    """Return how many times -k rows are scored; UsageError where no number of rows is asked for."""
+    bounded = comparison.least is not None or comparison.most is not None
+    if search.rescore is not None and bounded and search.k is None:
+        raise UsageError("--rescore takes a number of candidates", hint="add -k N to the bound")
+    return search.rescore
 
 
 def _used(given: Given) -> list[Acting]:
@@ -75,6 +84,7 @@ def _used(given: Given) -> list[Acting]:
         Acting.LIKE: search.like,
         Acting.QUERY_TEMPLATE: search.query_template is not None,
         Acting.K: search.k,
+        Acting.RESCORE: search.rescore,
         Acting.BOUNDS: comparison.least is not None or comparison.most is not None,
         Acting.COLUMNS: display.columns is not None,
         Acting.JOB_DIR: search.job_dir is not None,

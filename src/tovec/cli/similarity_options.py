@@ -42,6 +42,15 @@ class SearchOptions(NamedTuple):
             min=1,
         ),
     ] = None
+    rescore: Annotated[
+        int | None,
+        option(
+            "--rescore K",
+            "Find K times as many rows by their bits and score these by their vectors: faster, "
+            "and nearly as good (--also ubinary stores bits).",
+            min=1,
+        ),
+    ] = None
     like: Annotated[
         list[str] | None,
         option(

@@ -46,6 +46,11 @@ def header(rows: int, width: int, dtype: str) -> bytes:
     )
 
 
+def _bits_suffix(dtype: str) -> str:
+    """Return what the name of a file of the same vectors as bits ends in."""
+    return f".{dtype}.npy"
+
+
 def check_seekable(*, seekable: bool) -> None:
     """Raise UsageError where the header cannot be completed."""
     if not seekable:
@@ -68,7 +73,11 @@ class NpyWriter:
         self._is_float = meta.dtype in FLOATS
         self._least, self._most = np.inf, 0.0  # of all squared lengths
         self._ids: BinaryIO | None = None
-        sink.file.write(self._header())
+        self._also = options.also
+        self._bits = sink.beside(_bits_suffix(options.also)) if options.also else None
+        sink.file.write(self._header(meta.dtype))
+        if self._bits is not None:
+            self._bits.write(self._header(str(self._also)))
 
     def write(
         self, rows: Rows, extra: Mapping[str, NDArray[np.int64]], vectors: NDArray[np.float32]
@@ -79,6 +88,8 @@ class NpyWriter:
         stored = as_stored(vectors, self._meta.dtype, self._meta.scale)
         self._dimensions = vectors.shape[1]
         self._sink.file.write(stored.data.cast("B"))
+        if self._bits is not None:
+            self._bits.write(as_stored(vectors, str(self._also)).data.cast("B"))
         if self._is_float:
             self._measure(stored)
         self._write_ids(rows, extra)
@@ -86,10 +97,11 @@ class NpyWriter:
 
     def finish(self) -> None:
         """Complete the header and write the side file."""
-        file = self._sink.file
-        file.seek(0)
-        file.write(self._header())
-        file.flush()
+        for file, dtype in ((self._sink.file, self._meta.dtype), (self._bits, self._also)):
+            if file is not None:
+                file.seek(0)
+                file.write(self._header(str(dtype)))
+                file.flush()
         about = {
             "model": self._meta.model,
             "provider": self._meta.provider,
@@ -98,6 +110,8 @@ class NpyWriter:
             "rows": self._rows,
             "quantisation": quantisation(self._meta),
             "truncated_from": self._meta.truncated_from,
+            "also": self._also,
+            "bits": self._bits and as_text(self._sink.name) + _bits_suffix(str(self._also)),
             "lengths": self._lengths(),
             "ids": None if self._ids is None else as_text(self._sink.name) + IDS,
             "tool": self._meta.tool,
@@ -105,10 +119,8 @@ class NpyWriter:
         side = self._sink.beside(".json")
         side.write(orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
-    def _header(self) -> bytes:
-        return header(
-            self._rows, stored_width(self._dimensions, self._meta.dtype), self._meta.dtype
-        )
+    def _header(self, dtype: str) -> bytes:
+        return header(self._rows, stored_width(self._dimensions, dtype), dtype)
 
     def _measure(self, stored: NDArray[Any]) -> None:
         found = squares(np.asarray(stored, np.float32))

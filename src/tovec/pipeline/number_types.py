@@ -26,11 +26,6 @@ def check_number_types(target: Target, connection: Connection, observer: Observe
 
 
 def _check_format(target: Target) -> None:
-    if target.write.also is not None and target.format_name == "npy":
-        raise UsageError(
-            "--also adds a column, and a .npy file holds one matrix",
-            hint="write .parquet, or a second .npy with --dtype",
-        )
     if target.int8_scale is None:
         return
     if target.dtype not in INTEGERS:

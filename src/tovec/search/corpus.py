@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import orjson
 
 from tovec.endpoint import models, providers
@@ -178,17 +177,6 @@ def all_fields(stored: Stored) -> Iterator[tuple[int, list[dict[str, object]]]]:
     """Yield all rows' fields, some thousand at a time, with the first row's place."""
     for start in range(0, stored.rows, LOOKUP_ROWS):
         yield start, stored.fields(range(start, min(start + LOOKUP_ROWS, stored.rows)))
-
-
-def vectors_of(stored: Stored, rows: Sequence[int]) -> Vectors:
-    """Return some rows' vectors, in the order asked for."""
-    found = np.zeros((len(rows), stored.dimensions), np.float32)
-    wanted = np.asarray(rows, np.int64)
-    for span in stored.spans:
-        for first, block in stored.blocks(span):
-            here = np.flatnonzero((wanted >= first) & (wanted < first + len(block)))
-            found[here] = block[wanted[here] - first]
-    return found
 
 
 def merge_fields(

@@ -10,11 +10,13 @@ import numpy as np
 
 from tovec.errors import UsageError
 from tovec.events import Observer
+from tovec.formats.quantised import BITS
 from tovec.formats.rows import checked
 from tovec.pipeline.connect import Hide, connect
 from tovec.records import Rows
 from tovec.search import corpus, metrics, projection
 from tovec.search.embedding import Texts, preparation
+from tovec.search.hamming import search_bits
 from tovec.search.metrics import Scores
 from tovec.search.opening import (
     embed_corpus,
@@ -24,7 +26,7 @@ from tovec.search.opening import (
     open_stored_corpus,
     say_left_out,
 )
-from tovec.search.ranking import Hits, search
+from tovec.search.ranking import Hits, Places, search
 from tovec.search.task import Found, Outcome, Row, Similarity
 from tovec.search.vector_files.stored import Stored, Vectors, every
 
@@ -59,10 +61,10 @@ def rank(work: Similarity, observer: Observer, hide: Hide) -> Found:
     if like:
         places = corpus.find_rows(stored, like, work.read.id_field)
         skip[len(texts.names) :] = places
-        alike = corpus.vectors_of(stored, places)
+        alike = stored.take(places)
         queries = np.concatenate([queries, alike]) if len(queries) else alike
     k = work.k or (None if work.bound else DEFAULT_HITS)
-    found = search(stored, queries, work.metric, k=k, bound=work.bound, skip=skip)
+    found = _nearest(work, stored, queries, k, skip)
     if any(len(hits.rows) for hits in found):
         explain_missing_texts(work, stored, observer)
     for name, hits in zip(names, found, strict=True):
@@ -78,6 +80,18 @@ def rank(work: Similarity, observer: Observer, hide: Hide) -> Found:
     return Outcome(sum(len(hits.rows) for hits in found), rejected, picture=picture)
 
 
+def _nearest(
+    work: Similarity, stored: Stored, queries: Vectors, k: int | None, skip: Places
+) -> list[Hits]:
+    """Return each query's nearest rows, by their bits first where that is asked for."""
+    only_bits = stored.dtype in BITS and stored.has_bits
+    if k is None or (work.rescore is None and not only_bits):
+        return search(stored, queries, work.metric, k=k, bound=work.bound, skip=skip)
+    return search_bits(
+        stored, queries, work.metric, k, multiple=work.rescore, bound=work.bound, skip=skip
+    )
+
+
 def _picture(
     work: Similarity, stored: Stored, names: list[str], queries: Vectors, found: list[Hits]
 ) -> Picture:
@@ -89,7 +103,7 @@ def _picture(
             _point_label(work, stored.number(r), f)
             for r, f in zip(rows, stored.fields(rows), strict=True)
         ]
-        places = plane.points(corpus.vectors_of(stored, rows)) if rows else np.empty((0, 2))
+        places = plane.points(stored.take(rows)) if rows else np.empty((0, 2))
         marked.append((name, places, labels, plane.points(query[None])[0]))
     return Picture(projection.sample_points(stored, plane), plane.share, marked)
 

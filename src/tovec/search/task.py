@@ -46,6 +46,7 @@ class Acting(StrEnum):
     LIKE = "--like"
     QUERY_TEMPLATE = "--query-template"
     K = "-k"
+    RESCORE = "--rescore"
     BOUNDS = "--min and --max"
     COLUMNS = "--columns"
     JOB_DIR = "--job-dir"
@@ -85,7 +86,7 @@ MODES: Mapping[Mode, Spec] = {
     ),
     Mode.RANK: Spec(
         "scan:rank",
-        acting=_ROWS | _QUERIES | {Acting.LIKE, Acting.K, Acting.PLOT},
+        acting=_ROWS | _QUERIES | {Acting.LIKE, Acting.K, Acting.RESCORE, Acting.PLOT},
         result=("query", "rank", "score", "row"),
     ),
     Mode.LABEL_EACH: Spec(
@@ -156,6 +157,7 @@ class Similarity(NamedTuple):
     columns: tuple[str, ...] | None = None
     job_dir: str | None = None
     clusters: int = 1
+    rescore: int | None = None  # times k: candidates found by their bits
     has_picture: bool = False  # whether the outcome is drawn
 
 

@@ -84,6 +84,10 @@ class Gathered:
         """Yield a part's bits."""
         return self._whole.bits(span)
 
+    def take(self, rows: Sequence[int]) -> Vectors:
+        """Return these rows' vectors, in the order asked for."""
+        return self._whole.take(rows)
+
     def number(self, row: int) -> int:
         """Return the row's number."""
         return self._numbers[row]

@@ -58,6 +58,10 @@ class Stored(Protocol):
         """Yield the bits of a part's vectors, packed."""
         ...
 
+    def take(self, rows: Sequence[int]) -> Vectors:
+        """Return these rows' vectors, in the order asked for."""
+        ...
+
     def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what else is stored of these rows, without their vectors."""
         ...

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tovec.formats.quantised import BITS, unsigned
-from tovec.search.vector_files.stored import Encoding, Placed, PlacedBits
+from tovec.search.vector_files.stored import Encoding, Placed, PlacedBits, Vectors
 
 SPAN_BYTES = 64 << 20  # read by one thread at a time, and then released
 BLOCK_BYTES = 32 << 20  # of one block: what is done once per block should be done seldom
@@ -59,6 +59,10 @@ class MappedMatrix:
         for start, part in self._parts(span, self._row_bytes):
             yield start, unsigned(part)
         self._let_go(span)
+
+    def take(self, rows: Sequence[int]) -> Vectors:
+        """Return these rows' vectors, in the order asked for."""
+        return self._encoding.decode(self._matrix[np.asarray(rows, np.int64)])
 
     def _parts(self, span: range, row_bytes: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield what is stored, as many rows at once as fit a block."""

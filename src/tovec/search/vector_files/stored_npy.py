@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,12 +17,20 @@ from tovec.errors import InputError
 from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.quantised import BITS, parse_scale, stored_width
 from tovec.formats.source import open_regular
-from tovec.search.vector_files.stored import WRITE_BOTH, Encoding, Lengths, encoding_of, mismatch
+from tovec.search.vector_files.stored import (
+    WRITE_BOTH,
+    Encoding,
+    Lengths,
+    PlacedBits,
+    encoding_of,
+    mismatch,
+)
 from tovec.search.vector_files.stored_matrix import MappedMatrix
 from tovec.wording import count_phrase
 
 MAX_SIDE_BYTES = 1 << 20  # of NAME.npy.json; tovec writes some hundred
 MAX_DIMENSIONS = 1 << 20
+SHORT = "the file is shorter than its header says"
 
 
 class StoredNpy(MappedMatrix):
@@ -36,7 +44,7 @@ class StoredNpy(MappedMatrix):
             shape, dtype, offset = _npy_header(file, path)
             size = file.seek(0, 2)
             if size < offset + shape[0] * shape[1] * dtype.itemsize:
-                raise InputError("the file is shorter than its header says", where=path)
+                raise InputError(SHORT, where=path)
             about = _side_file(path, shape)
             super().__init__(file, offset, shape, dtype, _encoding(dtype, shape, about, path))
         self.model = _text_or_none(about, "model", path)
@@ -46,6 +54,25 @@ class StoredNpy(MappedMatrix):
         ids = _text_or_none(about, "ids", path)
         self._ids = None if ids is None else _beside(path, ids)
         self._starts: NDArray[np.int64] | None = None
+        bits = _text_or_none(about, "bits", path)
+        self._bits = None if bits is None else self._open_bits(_beside(path, bits), about)
+        self.has_bits = self.has_bits or self._bits is not None
+
+    def _open_bits(self, path: str, about: Mapping[str, object]) -> MappedMatrix:
+        """Open the file of the same vectors as bits."""
+        with open_regular(path) as file:
+            shape, dtype, offset = _npy_header(file, path)
+            expected = (self.rows, stored_width(self.dimensions, "ubinary"))
+            encoding = encoding_of(dtype.name, about.get("also"), None, path)
+            if shape != expected or encoding.dtype not in BITS:
+                raise InputError("it does not hold the same vectors as bits", where=path)
+            if file.seek(0, 2) < offset + shape[0] * shape[1]:
+                raise InputError(SHORT, where=path)
+            return MappedMatrix(file, offset, shape, dtype, encoding)
+
+    def bits(self, span: range) -> Iterator[PlacedBits]:
+        """Yield a part's bits."""
+        return super().bits(span) if self._bits is None else self._bits.bits(span)
 
     def number(self, row: int) -> int:
         """Return the row's number."""

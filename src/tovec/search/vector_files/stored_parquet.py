@@ -30,6 +30,7 @@ from tovec.search.vector_files.stored import (
     Lengths,
     Placed,
     PlacedBits,
+    Vectors,
     different,
     encoding_of,
 )
@@ -90,6 +91,16 @@ class StoredParquet:
         width = self.dimensions // 8
         for first, stored in self._column(span, str(self._bits), width, 4 * width):
             yield first, unsigned(stored)
+
+    def take(self, rows: Sequence[int]) -> Vectors:
+        """Return these rows' vectors, in the order asked for."""
+        found = np.empty((len(rows), self.dimensions), np.float32)
+        wanted = np.asarray(rows, np.int64)
+        for group in np.unique(np.searchsorted(self._starts, wanted, "right") - 1).tolist():
+            for first, stored in self._column(group, EMBEDDING, self._width, 4 * self.dimensions):
+                here = np.flatnonzero((wanted >= first) & (wanted < first + len(stored)))
+                found[here] = self._encoding.decode(stored[wanted[here] - first])
+        return found
 
     def _column(
         self, span: int, name: str, width: int, row_bytes: int

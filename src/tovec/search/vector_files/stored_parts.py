@@ -16,7 +16,7 @@ from tovec.errors import InputError
 from tovec.formats.directories import Listing, SourceFile
 from tovec.formats.embedding_column import EMBEDDING
 from tovec.formats.source import suffix
-from tovec.search.vector_files.stored import Lengths, Placed, PlacedBits, Stored, different
+from tovec.search.vector_files.stored import Lengths, Placed, PlacedBits, Stored, Vectors, different
 from tovec.search.vector_files.stored_file import open_file
 from tovec.search.vector_files.stored_json import gather_json, json_records
 
@@ -24,7 +24,7 @@ _JSON = (".jsonl", ".ndjson", ".jsonlines", ".json")
 _PARQUET = (".parquet", ".pq")
 _ARROW = (".arrow", ".arrows", ".ipc", ".feather")
 _FAMILIES = {"npy": (".npy",), "Parquet": _PARQUET, "JSON": _JSON, "Arrow": _ARROW}
-_SIDE_FILES = (".json", ".ids.jsonl")
+_SIDE_FILES = (".json", ".ids.jsonl", ".ubinary.npy", ".binary.npy")
 
 
 def open_parts(path: str, glob: str | None = None) -> Stored | None:
@@ -180,6 +180,14 @@ class StoredParts:
             for first, block in _open_part(part.file).bits(inner):
                 yield part.start + first, block
 
+    def take(self, rows: Sequence[int]) -> Vectors:
+        """Return these rows' vectors, in the order asked for."""
+        found = np.empty((len(rows), self.dimensions), np.float32)
+        for number, places in self._by_part(rows):
+            start = self._parts[number].start
+            found[places] = self._open(number).take([rows[i] - start for i in places])
+        return found
+
     def number(self, row: int) -> int:
         """Return the row's number, over all files."""
         return row
@@ -187,16 +195,20 @@ class StoredParts:
     def fields(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return what else is stored of these rows, and the columns of their directories."""
         found: list[dict[str, Any]] = [{} for _ in rows]
-        # The last of several parts that begin at one row is the one that has it.
-        numbers = np.searchsorted(self._starts, rows, "right") - 1
-        for number in np.unique(numbers).tolist():
+        for number, places in self._by_part(rows):
             part = self._parts[number]
-            places = np.flatnonzero(numbers == number).tolist()
             some = self._open(number).fields([rows[i] - part.start for i in places])
             more = {one.name: one.value for one in part.file.partition}
             for place, row in zip(places, some, strict=True):
                 found[place] = {**more, **row}
         return found
+
+    def _by_part(self, rows: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+        """Yield the parts that have some rows, with the places of these in `rows`."""
+        # The last of several parts that begin at one row is the one that has it.
+        numbers = np.searchsorted(self._starts, rows, "right") - 1
+        for number in np.unique(numbers).tolist():
+            yield number, np.flatnonzero(numbers == number).tolist()
 
     def _open(self, number: int) -> Stored:
         if self._last is None or self._last[0] != number:
