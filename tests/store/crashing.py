@@ -19,8 +19,9 @@ from tests.store.simulated import Crash, SimulatedFileSystem
 from tovec.store import log
 from tovec.store.content_keys import keys_of
 from tovec.store.durable import OutputFile
-from tovec.store.job import Entry, Job, finish_removal
+from tovec.store.job import Entry, Job
 from tovec.store.output_directory import OutputDirectory
+from tovec.store.removal import FinishedJob, find_finished
 
 IDENTITY = {"model": "m", "dimensions": None}
 DIMENSIONS = 4
@@ -83,7 +84,8 @@ class Broken(AssertionError):
 
 def run(world: World, rng: random.Random, *, keep: bool = False) -> None:
     """Run the job once, to its end or a Crash."""
-    if finish_removal("/d/job", world.fs) is not None:
+    if (finished := find_finished("/d/job", world.fs)) is not None:
+        remove(finished)
         return
     job = Job("/d/job", IDENTITY, world.fs)
     output = new_output(world, job)
@@ -98,8 +100,16 @@ def run(world: World, rng: random.Random, *, keep: bool = False) -> None:
     published = output.prepare()
     job.note("published", published)
     output.publish()
-    job.finish(keep=keep, finished={"published": published})
+    finished = job.finish(keep=keep, record={"published": published})
     job.close()
+    if finished is not None:
+        remove(finished)
+
+
+def remove(finished: FinishedJob) -> None:
+    finished.remove_contents()
+    finished.remove_directory()
+    finished.close()
 
 
 def new_output(world: World, job: Job) -> OutputFile | OutputDirectory:

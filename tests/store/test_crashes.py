@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.store import crashing
 
-from tovec.store import durable, frames, job, log, output_directory, segment
+from tovec.store import directory, durable, frames, job, log, output_directory, removal, segment
 from tovec.store.frames import Kind
 
 STATES = 1500
@@ -86,7 +86,8 @@ def no_sync_of_what_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
             real(self, on_frame)
 
     monkeypatch.setattr(log.Log, "_open", opened)
-    monkeypatch.setattr(job, "sync_directory", lambda *_: None)
+    for module in (directory, removal):
+        monkeypatch.setattr(module, "sync_directory", lambda *_: None)
 
 
 def no_sync_of_small_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +98,8 @@ def no_sync_of_small_files(monkeypatch: pytest.MonkeyPatch) -> None:
         fs.write(number, [data], 0)
         fs.close(number)
 
-    monkeypatch.setattr(job, "replace_file", replace_file)
+    for module in (directory, removal):
+        monkeypatch.setattr(module, "replace_file", replace_file)
 
 
 def the_output_is_not_noted_before_it_appears(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,11 +107,11 @@ def the_output_is_not_noted_before_it_appears(monkeypatch: pytest.MonkeyPatch) -
 
 
 def the_log_goes_before_the_job_is_known_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finish(self: job.Job, **_more: object) -> None:
-        for name in sorted(self._fs.names(self.directory), reverse=True):
-            self._fs.unlink(f"{self.directory}/{name}")
+    def remove_contents(self: Any) -> None:
+        for name in sorted(self._fs.names(self._path), reverse=True):
+            self._fs.unlink(f"{self._path}/{name}")
 
-    monkeypatch.setattr(job.Job, "finish", finish)
+    monkeypatch.setattr(removal.FinishedJob, "remove_contents", remove_contents)
 
 
 def the_output_is_written_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,13 +154,13 @@ def parts_go_before_their_new_name_is_durable(monkeypatch: pytest.MonkeyPatch) -
 
 
 def no_sync_of_a_job_directory_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = job._made
+    real = directory._make
 
-    def made(directory: str, fs: Any) -> None:
+    def make(path: str, fs: Any) -> None:
         if "job" not in fs.names("/d"):
-            real(directory, fs)
+            real(path, fs)
 
-    monkeypatch.setattr(job, "_made", made)
+    monkeypatch.setattr(directory, "_make", make)
 
 
 def no_sync_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def holdings(directory: str) -> dict[str, object]:
     """Return how a job stands, and what its directory holds. Raises UsageError if there is none."""
     job = Job.look(directory)
     try:
-        if job.described is None:
+        if job.directory.description is None:
             raise UsageError("there is no job", where=directory)
         now = history(job)
         changed = job.log.changed
@@ -102,7 +102,7 @@ def holdings(directory: str) -> dict[str, object]:
             "refused": len(job.refused),
             "bytes": job.log.size,
             "running": now.state == "running",
-            **job.described,
+            **job.directory.description,
         }
     finally:
         job.close()

@@ -88,7 +88,7 @@ def history(job: Job) -> History:
     total = ended.get("total") or run.get("total")
     code, meaning, reason = None, None, None
     state: State
-    if job.is_held():
+    if job.directory.is_locked():
         state, ended = "running", {}
     elif ended:
         state, code, reason = "stopped", ended["code"], ended["reason"]

@@ -43,7 +43,7 @@ class Inputs:
                 self._keep_stdin(note)
             elif _is_stream(path):
                 # The ending says the format.
-                kept = f"{self._job.spool}-{number}{''.join(Path(path).suffixes[-2:])}"
+                kept = f"{self._job.directory.spool}-{number}{''.join(Path(path).suffixes[-2:])}"
                 check_ends(path)
                 with FileIO(path) as source:
                     spool(source, kept)
@@ -54,15 +54,15 @@ class Inputs:
 
     def _keep_stdin(self, note: Callable[[str], None]) -> None:
         source = self._stdin or StandardInput()
-        kept = self._job.kept_input()
+        kept = self._job.directory.has_kept_input()
         if source.isatty() and not kept:
             raise UsageError("standard input is a terminal", hint="name a file, or pipe one in")
-        if source.isatty() or not spool(source, self._job.spool, keep_empty=not kept):
+        if source.isatty() or not spool(source, self._job.directory.spool, keep_empty=not kept):
             note("standard input is empty: using the input that the job stored")
 
     def blocks(self) -> Iterator[Block]:
         """Read everything, from the beginning."""
-        stdin = FileIO(self._job.spool) if STDIN in self._paths else None
+        stdin = FileIO(self._job.directory.spool) if STDIN in self._paths else None
         try:
             yield from formats.read(self._paths, self._read, stdin)
         finally:
@@ -71,7 +71,7 @@ class Inputs:
 
     def about_rows(self) -> int | None:
         """Return how many rows there are, about; None where that takes reading them."""
-        paths = [self._job.spool if path == STDIN else path for path in self._paths]
+        paths = [self._job.directory.spool if path == STDIN else path for path in self._paths]
         return estimate.rows(paths, self._read)
 
     @property

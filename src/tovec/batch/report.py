@@ -11,6 +11,7 @@ import orjson
 from tovec.batch.verify import Verified
 from tovec.events import Answered, Event, Observer, Progress, Sent, Split
 from tovec.pipeline.retries import Retries
+from tovec.store.removal import FinishedJob
 
 KIND = "tovec batch"  # what a file of `--stats` says that it is
 MAX_REPORT_BYTES = 1 << 16
@@ -83,6 +84,7 @@ class Report:
         self.written = 0
         self.blank = 0
         self.rejected = 0
+        self.finished: FinishedJob | None = None  # a directory that the caller removes at its end
         self.inputs = 0
         self.asked = 0
         self.reused = 0

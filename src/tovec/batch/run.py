@@ -6,6 +6,7 @@ run. DESIGN section 5 is the promise that this keeps.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from io import RawIOBase
 
@@ -28,7 +29,8 @@ from tovec.pipeline.destination import STDOUT, open_destination
 from tovec.pipeline.number_types import check_number_types
 from tovec.records import as_text
 from tovec.store.durable import OutputFile, Published
-from tovec.store.job import Job, finish_removal
+from tovec.store.job import Job
+from tovec.store.removal import FinishedJob, find_finished
 from tovec.store.repair import Damage
 from tovec.wording import count_phrase
 
@@ -38,7 +40,8 @@ Blot = Callable[[str], str]
 def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = None) -> Report:
     """Do the job, or what is left of it; return what was done.
 
-    Raises whatever stops it: what was received is stored then, and running again goes on.
+    Where its directory is to go, `Report.finished` holds it, for the caller to remove when all is
+    said. Raises whatever stops it: what was received is stored then, and running again goes on.
     """
     check(work)
     report = Report(observer)
@@ -51,12 +54,16 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
     connection = connect(work.settings, work.environ, report, hide_here_too, Metered)
     check_number_types(work.target, connection, observer)
     report.price = connection.model.price
-    finished = finish_removal(work.directory)
-    if finished is not None and finished.get("output") == as_text(work.output):
-        observer(Note("the job had finished; only clean-up was left", "warning"))
-        if work.verify is not None:
-            observer(Note("--verify did nothing: the stored vectors are gone", "warning"))
-        return report
+    if (finished := find_finished(work.directory)) is not None:
+        if _has_written(finished, work):
+            observer(Note("the job had finished; only clean-up was left", "warning"))
+            if work.verify is not None:
+                observer(Note("--verify did nothing: the stored vectors are gone", "warning"))
+            report.finished = finished
+            return report
+        finished.remove_contents()
+        finished.remove_directory()
+        finished.close()
     job = Job(work.directory, identity(connection), repair=work.repair)
     try:
         if job.damage is not None:
@@ -79,6 +86,12 @@ def run(work: Batch, observer: Observer, hide: Hide, stdin: RawIOBase | None = N
         raise
     finally:
         job.close()
+
+
+def _has_written(finished: FinishedJob, work: Batch) -> bool:
+    """Return whether the output of a finished job is there; what went to stdout is not."""
+    same = finished.record.get("output") == as_text(work.output)
+    return same and work.output != STDOUT and os.path.lexists(work.output)
 
 
 def identity(connection: Connection) -> dict[str, object]:
@@ -128,20 +141,20 @@ def _written(run: JobRun, *, asks: bool) -> Published:
 
 
 def _finish(run: JobRun, published: Published, stamp: list[list[int]] | None) -> None:
-    """Note that the job is done, and remove it unless it is to be kept."""
+    """Write the report, and note that the job is done, or hand its directory to the caller."""
     work, report = run.work, run.report
     # Rows that are fixed are picked up by the next run, which then pays for them alone.
     keep = work.keep_job or report.rejected > 0
-    finished: dict[str, object] = {"output": as_text(work.output), "published": published}
-    finished |= finished_notes(report.rows, report.rejected)
+    record: dict[str, object] = {"output": as_text(work.output), "published": published}
+    record |= finished_notes(report.rows, report.rejected)
     if not report.rejected:  # else some of them may be asked for again
-        finished["inputs"] = stamp
-    run.job.finish(keep=keep, finished=finished)
+        record["inputs"] = stamp
     if work.stats is not None:
         stats = OutputFile(work.stats, force=work.force or is_report(work.stats))
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         stats.file.write(orjson.dumps(report.as_json(), option=options))
         stats.commit()
+    report.finished = run.job.finish(keep=keep, record=record)
 
 
 def _note_end(job: Job, error: BaseException, report: Report, blots: Sequence[Blot]) -> None:

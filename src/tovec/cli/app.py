@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from tovec import __version__, startup
@@ -24,14 +24,19 @@ def main() -> NoReturn:
         sys.stdout.write(f"tovec {__version__}\n")
         raise SystemExit(0)
     reporter = Reporter()
-    code = run(sys.argv[1:], reporter)
+    code = run(sys.argv[1:], reporter, os._exit)
     if code > 128:
         _end_by_signal(code - 128)
     raise SystemExit(code)
 
 
-def run(arguments: Sequence[str], reporter: Reporter) -> int:
-    """Run one command line; every outcome becomes an exit code here and nowhere else."""
+def run(
+    arguments: Sequence[str], reporter: Reporter, end: Callable[[int], object] | None = None
+) -> int:
+    """Run one command line; every outcome becomes an exit code here and nowhere else.
+
+    `end` ends the process at once, after the directory of a finished job is removed.
+    """
     startup.stop_on_signals()
     try:
         from tovec.cli.commands import build
@@ -40,7 +45,14 @@ def run(arguments: Sequence[str], reporter: Reporter) -> int:
         startup.collect_garbage()
         code = app(args=list(arguments), obj=reporter, prog_name="tovec", standalone_mode=False)
         _flush_stdout()
-        return code if isinstance(code, int) else 0
+        code = code if isinstance(code, int) else 0
+        if reporter.finished is not None:
+            with startup.signals_ignored():
+                reporter.finished.remove_directory()
+                if end is not None:  # a run killed from here on leaves no word of what was done
+                    end(code)
+                reporter.finished.close()
+        return code
     except TovecError as error:
         reporter.error(error)
         return error.exit_code

@@ -95,7 +95,12 @@ def batch(
         return
     with Watch(reporter, display(job.progress, reporter)) as watch:
         done = run(work, watch, reporter.hide)
-    _report(done, work, reporter, common)
+    is_clean = _report(done, work, reporter, common)
+    if done.finished is not None:
+        done.finished.remove_contents()
+        reporter.finished = done.finished  # the directory itself goes when the process ends
+    if not is_clean:
+        raise typer.Exit(3)
 
 
 def _check_actions(actions: JobActions, output: OutputOptions, job: JobOptions) -> None:
@@ -109,8 +114,8 @@ def _check_actions(actions: JobActions, output: OutputOptions, job: JobOptions) 
         )
 
 
-def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> None:
-    """Report what the job did, and end with 3 when rows were rejected."""
+def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> bool:
+    """Report what the job did; return whether all rows have a vector, and the same as before."""
     reporter.say("info" if common.quiet else "summary", _summary(done, work), **done.as_json())
     is_changed = done.verified is not None and not done.verified.is_good
     if is_changed:
@@ -120,8 +125,7 @@ def _report(done: Report, work: Batch, reporter: Reporter, common: Common) -> No
         rows = count_phrase(done.rejected, "row was", "rows were")
         hint = f"the vectors are kept in {work.directory}: fix the rows and run again"
         reporter.say("warning", f"{rows} rejected, see {where}; {hint}")
-    if done.rejected or is_changed:
-        raise typer.Exit(3)
+    return not (done.rejected or is_changed)
 
 
 def _verified(done: Report) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from tovec.cli.terminal import encodable, is_terminal, safe
 from tovec.errors import TovecError
 from tovec.events import Answered, Event, Held, Level, Note, Refused, Retried, Sent, Split
 from tovec.startup import forbid_core_files
 from tovec.wording import count_phrase, rfc3339
+
+if TYPE_CHECKING:
+    from tovec.store.removal import FinishedJob
 
 # The verbosity from which each is shown.
 LEVELS: Mapping[Level, int] = {
@@ -32,6 +36,7 @@ class Reporter:
         self.json = json
         self._blot: list[Callable[[str], str]] = []
         self.before: Callable[[], None] = lambda: None  # called before each line that is written
+        self.finished: FinishedJob | None = None  # to be removed when the process ends
 
     def hide(self, blot: Callable[[str], str]) -> None:
         """Pass everything said from now on through `blot`, which takes a secret out of a text."""
