@@ -184,7 +184,7 @@ def test_another_users_directory_in_the_way_is_refused(
     disk = Disk()
     real = disk.status
     monkeypatch.setattr(disk, "status", lambda file: real(file)._replace(owner=os.geteuid() + 1))
-    with pytest.raises(FileError, match="not yours"):
+    with pytest.raises(FileError, match="belongs to another user"):
         OutputDirectory(str(path), fs=disk)
     assert content(planted.with_suffix(suffix)) == OLD
     assert content(path) is None
