@@ -318,7 +318,7 @@ def test_a_search_rescores_from_the_command_line(tmp_path, texts, form):
         ("float32", (), "the file stores none"),
         ("ubinary", (), "nothing but bits"),
         ("float32", ("--min", 0.5), "add -k N"),
-        ("float32", ("--label-each",), "does not go with"),
+        ("float32", ("--label-each",), "cannot be combined with"),
     ],
 )
 def test_rescoring_what_cannot_be_is_refused(tmp_path, texts, dtype, words, said):
