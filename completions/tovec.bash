@@ -30,11 +30,11 @@ _tovec() {
             ;;
         embed)
             kind=free
-            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --also --truncate-dim --force-truncate --columns --if-exists --force -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='-f --file -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --also --parquet-list --truncate-dim --force-truncate --columns --if-exists --force -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         batch)
             kind=files
-            options='--dry-run --status --repair -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --also --truncate-dim --force-truncate --columns --if-exists --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --verify --int8-scale --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
+            options='--dry-run --status --repair -p --provider -m --model --base-url --url -d --dimensions --encoding-format --user --prompt --extra --timeout --max-retries --give-up-after --concurrency --rpm --tpm --input-format -0 --null --text-field --template --id-field --encoding --encoding-errors --glob --csv-types --delimiter --no-header --csv-quoting --long --chunk-tokens --overlap -o --output --format --dtype --also --parquet-list --truncate-dim --force-truncate --columns --if-exists --force --job-dir --keep-job --max-cost --max-tokens --on-error --rejects --rows-per-file --verify --int8-scale --stats --progress -v --verbose -q --quiet --color --config --log-format -h --help'
             ;;
         similarity)
             kind=free
@@ -78,6 +78,7 @@ _tovec() {
         "models --format" | "config --format") kind=words words='table json tsv' ;;
         *" --dtype") kind=words words='float32 float16 int8 uint8 binary ubinary' ;;
         *" --also") kind=words words='binary ubinary' ;;
+        *" --parquet-list") kind=words words='fixed plain' ;;
         *" --if-exists") kind=words words='error skip replace' ;;
         *" --on-error") kind=words words='reject stop' ;;
         *" --int8-scale") kind=words words='unit dimension' ;;

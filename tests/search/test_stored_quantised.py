@@ -2,7 +2,10 @@
 
 import json
 
+import duckdb
 import numpy as np
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +24,8 @@ from tovec.search.vector_files.open_vectors import open_stored
 from tovec.search.vector_files.stored import every
 
 ROWS = 3000
+KINDS = ("fixed", "plain")
+ENDPOINT = "http://127.0.0.1:9"  # where nothing listens
 FORMATS = ("parquet", "npy", "jsonl")
 TEXTS = [f"{animal} {number}" for animal in ("cat", "dog", "whale") for number in range(20)]
 
@@ -94,6 +99,19 @@ def test_files_hold_the_types_that_other_tools_expect(tmp_path, texts, wide, dty
     assert [json.loads(row)["embedding"] for row in rows] == expected.tolist()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "ubinary"])
+def test_plain_lists_hold_the_same_vectors(tmp_path, texts, dtype):
+    """For readers that know no lists of a fixed size; bits beside them are found as well."""
+    words = ("--dtype", dtype, "--also", "ubinary", "--parquet-list")
+    fixed, plain = (embed(texts, tmp_path / f"{one}.parquet", *words, one) for one in KINDS)
+    one, other = (pq.read_table(path) for path in (fixed, plain))
+    assert pa.types.is_list(other.schema.field("embedding").type)
+    assert one["embedding"].to_pylist() == other["embedding"].to_pylist()
+    assert one.schema.metadata == other.schema.metadata
+    assert np.array_equal(vectors_in(fixed), vectors_in(plain))
+    assert open_stored(str(plain)).has_bits
+
+
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_also_adds_a_column_of_bits(tmp_path, texts, wide, form):
     """It is no column of the row: results of a search do not show it."""
@@ -146,16 +164,22 @@ def test_integers_of_which_nothing_is_known_are_refused(tmp_path, dtype, form):
     [
         (("-o", "v.npy", "--also", "ubinary", "-d", "4"), "4 is not divisible by 8"),
         (("--dtype", "ubinary", "-d", "4"), "4 is not divisible by 8"),
+        (("--parquet-list", "plain"), "--parquet-list is about Parquet"),
+        (("--extra", "output_dtype=int8", "--base-url", ENDPOINT, "-m", "m"), "answer int8"),
+        (
+            ("--extra", 'embedding_types=["float","ubinary"]', "--base-url", ENDPOINT, "-m", "m"),
+            "answer ubinary",
+        ),
         (("--truncate-dim", "300"), "does not shorten vectors of 256"),
         (("--force-truncate",), "needs --truncate-dim"),
         (("--force-truncate", "--truncate-dim", "8"), "does nothing"),
-        (("--truncate-dim", "2", "--base-url", "http://127.0.0.1:9", "-m", "m"), "Matryoshka"),
+        (("--truncate-dim", "2", "--base-url", ENDPOINT, "-m", "m"), "Matryoshka"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_before_anything_is_asked(
     tmp_path, monkeypatch, texts, words, said
 ):
-    """#313, #315: a whole job would be paid for before its output is refused."""
+    """#313, #315, #318: a whole job would be paid for before its output is refused."""
     monkeypatch.chdir(tmp_path)
     endpoint = () if "--base-url" in words else ("-p", "local")
     done = run("embed", *endpoint, "-f", texts, *words)
@@ -336,3 +360,14 @@ def test_bits_of_another_matrix_beside_it_are_refused(tmp_path):
     np.save(tmp_path / "v.npy.ubinary.npy", as_bits(vectors[:19], "ubinary"))
     with pytest.raises(InputError, match="same vectors as bits"):
         open_stored(str(path))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "uint8", "binary", "ubinary"])
+def test_other_engines_read_every_type(tmp_path, texts, dtype):
+    """DuckDB, polars and pandas: delta packing and small integers are theirs to read."""
+    path = embed(texts, tmp_path / "v.parquet", "--dtype", dtype)
+    expected = pq.read_table(path)["embedding"].to_pylist()
+    query = f"select embedding from '{path}'"
+    assert [list(row[0]) for row in duckdb.sql(query).fetchall()] == expected
+    assert [list(row) for row in polars.read_parquet(path)["embedding"]] == expected
+    assert [list(row) for row in pandas.read_parquet(path)["embedding"]] == expected

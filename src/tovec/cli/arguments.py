@@ -121,6 +121,7 @@ def output_target(
         output.also,
         output.truncate_dim,
         output.force_truncate,
+        output.parquet_list,
     )
     return Target(
         output_path(output) or "-", output.format, output.dtype, write, rows_per_file, int8_scale

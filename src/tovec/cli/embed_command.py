@@ -81,4 +81,6 @@ def embed(
 
 def _changes_numbers(output: OutputOptions) -> bool:
     """Return whether an option about the stored numbers is given, which the view does not show."""
-    return output.dtype != "float32" or bool(output.also or output.truncate_dim)
+    return output.dtype != "float32" or bool(
+        output.also or output.truncate_dim or output.parquet_list
+    )

@@ -250,6 +250,14 @@ class OutputOptions(NamedTuple):
         Literal["binary", "ubinary"] | None,
         option("--also", "Store the vectors a second time, as bits: similarity --rescore."),
     ] = None
+    parquet_list: Annotated[
+        Literal["fixed", "plain"] | None,
+        option(
+            "--parquet-list",
+            "The type of Parquet's column of vectors: lists fixed in size (fixed), or for readers "
+            "that do not know these, of any size (plain).",
+        ),
+    ] = None
     truncate_dim: Annotated[
         int | None,
         option(

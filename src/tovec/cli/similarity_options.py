@@ -47,7 +47,7 @@ class SearchOptions(NamedTuple):
         option(
             "--rescore K",
             "Find K times as many rows by their bits and score these by their vectors: faster, "
-            "and nearly as good (--also ubinary stores bits).",
+            "but some are missed, fewer with a larger K (--also ubinary stores bits).",
             min=1,
         ),
     ] = None

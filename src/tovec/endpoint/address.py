@@ -157,6 +157,11 @@ def _addresses(provider: Provider, settings: Settings) -> tuple[str, str | None]
 _OWN_OPTIONS = ("model", "dimensions", "encoding_format", "user")
 
 
+# The fields by which Voyage, Mistral, Cohere and Jina are asked for small integers and bits.
+_NUMBER_TYPES = ("output_dtype", "embedding_types", "embedding_type")
+_INTEGERS = ("int8", "uint8", "binary", "ubinary")
+
+
 def _check_extra(extra: Mapping[str, object]) -> None:
     for name, value in extra.items():
         if name == "input" or name in _OWN_OPTIONS:
@@ -164,6 +169,21 @@ def _check_extra(extra: Mapping[str, object]) -> None:
             raise UsageError(f"--extra cannot set {name}", hint=f"{option} sets it")
         if problem := text_problem(name) or json_problem(value):
             raise UsageError(f"--extra: {name!r} {problem}")
+        if name in _NUMBER_TYPES:
+            _check_number_type(name, value)
+
+
+def _check_number_type(name: str, value: object) -> None:
+    """Raise UsageError for a field that has vectors answered as anything but floats.
+
+    An answer does not say its type, and four int8 are as long as one float32.
+    """
+    asked = value if isinstance(value, list) else [value]
+    if other := [one for one in asked if one in _INTEGERS]:
+        raise UsageError(
+            f"--extra {name} has the endpoint answer {other[0]}, and tovec reads floats",
+            hint=f"leave it out: --dtype {other[0]} stores them so, and asks for floats",
+        )
 
 
 def _joined(base: str, path: str) -> str:

@@ -26,9 +26,9 @@ from tovec.errors import FileError, InputError, UsageError
 from tovec.formats import arrow, columnar
 from tovec.formats.compression import has_suffix
 from tovec.formats.directories import STDIN
-from tovec.formats.embedding_column import EMBEDDING, as_stored, quantisation, vector_columns
+from tovec.formats.embedding_column import as_stored, quantisation, vector_columns
 from tovec.formats.protocols import ReadOptions, Sink, VectorMeta, WriteOptions
-from tovec.formats.quantised import BITS, stored_width
+from tovec.formats.quantised import stored_width
 from tovec.formats.recognition import binary_kind
 from tovec.formats.source import open_source, shown
 from tovec.records import Block, Rows
@@ -146,6 +146,8 @@ class ParquetWriter:
         self._columns = options.columns
         self._also = options.also
         self._ours = vector_columns(options.also)
+        self._is_plain = options.parquet_list == "plain"
+        self._dimensions = meta.dimensions
         self._writer: Any = None
         self._batches: list[Any] = []
         self._rows = 0
@@ -171,7 +173,7 @@ class ParquetWriter:
         }
         columns |= {name: pa.array(column) for name, column in extra.items()}
         for name, dtype in zip(self._ours, (self._meta.dtype, self._also), strict=False):
-            columns[name] = _column(vectors, str(dtype), self._meta)
+            columns[name] = self._column(vectors, str(dtype))
         if not len(rows) and self._batches:
             return
         self._batches.append(
@@ -189,16 +191,48 @@ class ParquetWriter:
         with self._gate:
             self._writer.close()
 
+    def _column(self, vectors: NDArray[np.float32], dtype: str) -> Any:
+        """Return the matrix as a column of lists, without copying what is float32."""
+        stored = as_stored(vectors, dtype, self._meta.scale)
+        if len(vectors):
+            self._dimensions = vectors.shape[1]
+        width = stored.shape[1] or stored_width(self._meta.dimensions or 0, dtype)
+        flat = pa.array(stored.ravel())
+        if not width:  # nothing was embedded and the model is not known
+            return pa.array([], pa.list_(flat.type))
+        if not self._is_plain:
+            return pa.FixedSizeListArray.from_arrays(flat, int(width))
+        offsets = width * np.arange(len(vectors) + 1, dtype=np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+    def _facts(self) -> dict[str, str]:
+        """Return what the schema's metadata says of the vectors."""
+        meta = self._meta
+        facts = {
+            "tovec.model": meta.model,
+            "tovec.provider": meta.provider,
+            "tovec.dimensions": str(self._dimensions or ""),
+            "tovec.dtype": meta.dtype,
+            "tovec.version": meta.tool,
+        }
+        if (scale := quantisation(meta)) is not None:
+            facts["tovec.quantisation"] = orjson.dumps(scale).decode()
+        if meta.truncated_from is not None:
+            facts["tovec.truncated_from"] = str(meta.truncated_from)
+        if self._also is not None:
+            facts["tovec.also"] = self._also
+        return facts
+
     def _write_group(self) -> None:
         table = _joined(self._batches, self._writer and self._writer.schema, self._ours)
         if table is None:
             none = np.empty((0, self._meta.dimensions or 0), np.float32)
             dtypes = (self._meta.dtype, self._also)
             columns = zip(self._ours, dtypes, strict=False)
-            table = pa.table({name: _column(none, str(d), self._meta) for name, d in columns})
+            table = pa.table({name: self._column(none, str(d)) for name, d in columns})
         with self._gate:
             if self._writer is None:
-                self._writer = _opened(self._gate, table.schema, self._meta, self._also)
+                self._writer = _opened(self._gate, table.schema, self._facts(), self._ours)
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
         self._batches, self._rows, self._bytes = [], 0, 0
 
@@ -211,31 +245,7 @@ def _parts(rows: Rows, columns: Sequence[str] | None) -> Iterator[slice]:
     yield from (slice(at, min(at + step, len(rows))) for at in range(0, max(len(rows), 1), step))
 
 
-def _column(vectors: NDArray[np.float32], dtype: str, meta: VectorMeta) -> Any:
-    """Return the matrix as a fixed-size list column, without copying what is float32."""
-    stored = as_stored(vectors, dtype, meta.scale)
-    width = stored.shape[1] or stored_width(meta.dimensions or 0, dtype)
-    flat = pa.array(stored.ravel())
-    if not width:  # nothing was embedded and the model is not known
-        return pa.array([], pa.list_(flat.type))
-    return pa.FixedSizeListArray.from_arrays(flat, int(width))
-
-
-def _opened(gate: _Gate, schema: Any, meta: VectorMeta, also: str | None) -> Any:
-    facts = {
-        "tovec.model": meta.model,
-        "tovec.provider": meta.provider,
-        "tovec.dimensions": str(_dimensions(schema, meta) or ""),
-        "tovec.dtype": meta.dtype,
-        "tovec.version": meta.tool,
-    }
-    if (scale := quantisation(meta)) is not None:
-        facts["tovec.quantisation"] = orjson.dumps(scale).decode()
-    if meta.truncated_from is not None:
-        facts["tovec.truncated_from"] = str(meta.truncated_from)
-    if also is not None:
-        facts["tovec.also"] = also
-    ours = vector_columns(also)
+def _opened(gate: _Gate, schema: Any, facts: Mapping[str, str], ours: Sequence[str]) -> Any:
     others = [name for name in schema.names if name not in ours]
     elements = {f"{name}.list.element": schema.field(name).type.value_type for name in ours}
     packed = [name for name, kind in elements.items() if not pa.types.is_floating(kind)]
@@ -250,13 +260,6 @@ def _opened(gate: _Gate, schema: Any, meta: VectorMeta, also: str | None) -> Any
         column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED") or None,
         write_statistics=others,
     )
-
-
-def _dimensions(schema: Any, meta: VectorMeta) -> int | None:
-    kind = schema.field(EMBEDDING).type
-    if not pa.types.is_fixed_size_list(kind):
-        return meta.dimensions
-    return int(kind.list_size) * (8 if meta.dtype in BITS else 1)
 
 
 def _joined(batches: list[Any], schema: Any, ours: Sequence[str]) -> Any:

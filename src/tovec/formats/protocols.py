@@ -9,7 +9,7 @@ name a file: where bytes go, and when a file becomes visible, is the job's busin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +70,7 @@ class WriteOptions(NamedTuple):
     also: str | None = None  # the type of a second column of the same vectors
     truncate_dim: int | None = None
     force_truncate: bool = False  # of models that are not known to be made for it
+    parquet_list: Literal["fixed", "plain"] | None = None  # of the columns of vectors
 
 
 class Sink(Protocol):

@@ -26,6 +26,11 @@ def check_number_types(target: Target, connection: Connection, observer: Observe
 
 
 def _check_format(target: Target) -> None:
+    if target.write.parquet_list is not None and target.format_name != "parquet":
+        raise UsageError(
+            f"--parquet-list is about Parquet, and {target.format_name} is written",
+            hint="name the output OUT.parquet, or add --format parquet",
+        )
     if target.int8_scale is None:
         return
     if target.dtype not in INTEGERS:

@@ -126,8 +126,7 @@ class StoredParquet:
         if also not in BITS or name not in schema.names:
             return None
         kind = schema.field(name).type
-        fits = pa.types.is_fixed_size_list(kind) and kind.list_size * 8 == self.dimensions
-        return name if fits and str(kind.value_type) in ("int8", "uint8") else None
+        return name if _is_list(kind) and str(kind.value_type) in ("int8", "uint8") else None
 
     def number(self, row: int) -> int:
         """Return the row's number."""
