@@ -39,7 +39,7 @@ _HINTS = {
 
 
 def fail(error: OSError, path: str | os.PathLike[str], stored: str = "") -> NoReturn:
-    """Raise the FileError that an OSError is to a user; `stored` says what is not lost."""
+    """Raise FileError for an OSError; `stored` says what is not lost."""
     hint = _HINTS.get(error.errno or 0, "")
     if error.strerror == FOREIGN_LINK:
         path, hint = str(error.filename), "write to a directory of your own"
@@ -118,7 +118,7 @@ class OutputFile:
         self.publish()
 
     def prepare(self) -> Published:
-        """Make everything durable under temporary names; say what will be visible."""
+        """Make everything durable under temporary names; return what will be visible."""
         try:
             return [part.sync() for part in (*self._beside, self._main)]
         except OSError as error:
@@ -126,7 +126,7 @@ class OutputFile:
             fail(error, self._path)
 
     def publish(self) -> None:
-        """Give everything its name, the output itself last."""
+        """Rename everything to its name, the output itself last."""
         try:
             for part in (*self._beside, self._main):
                 part.publish(replace=self._force or is_ours(part.path, self._ours, self._fs))
@@ -166,7 +166,7 @@ def exists(path: str) -> FileError:
 
 
 def is_ours(path: Path, ours: Published, fs: FileSystem = REAL) -> bool:
-    """Say whether the file at `path` is one that an earlier run published, unchanged since."""
+    """Return whether the file at `path` is one that an earlier run published, unchanged since."""
     try:
         found = published(path, fs)
     except OSError:
@@ -175,7 +175,7 @@ def is_ours(path: Path, ours: Published, fs: FileSystem = REAL) -> bool:
 
 
 def published(path: Path, fs: FileSystem, file: int | None = None) -> dict[str, Any]:
-    """Give what tells a published file from any other of its name."""
+    """Return what distinguishes a published file from any other of its name."""
     status = fs.status(str(path) if file is None else file)
     return {
         "path": as_text(path),
@@ -186,7 +186,7 @@ def published(path: Path, fs: FileSystem, file: int | None = None) -> dict[str, 
 
 
 def temporary_name(path: Path) -> Path:
-    """Give the name under which `path` is made: a hash, short where the name itself may be long."""
+    """Return the name under which `path` is made: a hash, short where the name may be long."""
     short = hashlib.blake2b(path.name.encode(errors="surrogateescape"), digest_size=6)
     return path.with_name(f".tovec-{short.hexdigest()}.tmp")
 
@@ -233,7 +233,7 @@ class _Temporary:
         return found
 
     def publish(self, *, replace: bool) -> None:
-        """Give the file its name; without `replace`, never over another that came meanwhile."""
+        """Rename the file to its name; without `replace`, never over one that came meanwhile."""
         temporary, path = str(self._temporary), str(self.path)
         if replace:
             self._fs.rename(temporary, path)
@@ -263,7 +263,7 @@ class _Temporary:
 
 
 def in_use(path: Path) -> LockedError:
-    """Give the error for an output that another run is writing."""
+    """Return the error for an output that another run is writing."""
     return LockedError("another run is writing this output", where=str(path))
 
 

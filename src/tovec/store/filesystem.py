@@ -48,15 +48,15 @@ class FileSystem(Protocol):
         ...
 
     def read(self, number: int, buffer: Buffer, offset: int) -> int:
-        """Fill `buffer` from `offset` on, as far as the file goes; give the bytes read."""
+        """Fill `buffer` from `offset` on, as far as the file goes; return the bytes read."""
         ...
 
     def write(self, number: int, buffers: Sequence[Buffer], offset: int) -> int:
-        """Write buffers one after another from `offset` on; may write less, and says how much."""
+        """Write buffers one after another from `offset` on; may write less; return how much."""
         ...
 
     def stream(self, number: int) -> io.RawIOBase:
-        """Give the descriptor as a raw file, which closes it."""
+        """Return the descriptor as a raw file, which closes it."""
         ...
 
     def sync(self, number: int, *, data_only: bool = False) -> None:
@@ -72,15 +72,15 @@ class FileSystem(Protocol):
         ...
 
     def lock(self, number: int) -> None:
-        """Take the file's lock, or raise BlockingIOError at once; closing gives it back."""
+        """Lock the file, or raise BlockingIOError at once; closing releases it."""
         ...
 
     def status(self, file: int | str) -> Status:
-        """Give the status of a descriptor, or of what a path names, links followed."""
+        """Return the status of a descriptor, or of what a path names, links followed."""
         ...
 
     def names(self, directory: str) -> list[str]:
-        """Give the names in a directory, in no order."""
+        """Return the names in a directory, in no order."""
         ...
 
     def resolve(self, path: str) -> str:
@@ -100,11 +100,11 @@ class FileSystem(Protocol):
         ...
 
     def link(self, old: str, new: str) -> None:
-        """Give a file a second name, never one that exists."""
+        """Add a second name to a file, never one that exists."""
         ...
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, replacing what had it."""
+        """Rename a file, replacing what had the name."""
         ...
 
     def exchange(self, first: str, second: str) -> None:
@@ -160,7 +160,7 @@ class RealFileSystem:
         return os.pwritev(number, buffers, offset)
 
     def stream(self, number: int) -> io.RawIOBase:
-        """Give a raw file."""
+        """Return a raw file."""
         return _Stream(number, "w")
 
     def sync(self, number: int, *, data_only: bool = False) -> None:
@@ -186,7 +186,7 @@ class RealFileSystem:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def status(self, file: int | str) -> Status:
-        """Give the status."""
+        """Return the status."""
         s = os.stat(file)
         return Status(
             s.st_size, s.st_mode, s.st_uid, s.st_nlink, (s.st_dev, s.st_ino), s.st_mtime_ns

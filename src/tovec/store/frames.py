@@ -27,9 +27,9 @@ HEADER_BYTES = _HEADER.size
 _HEAD_CRC_AT = 4 + 4 + 12 + 24 + 4
 _ALIGN = 16
 UNKNOWN = (1 << 64) - 1
-MOST_ROWS = 1 << 20
-MOST_DIMENSIONS = 1 << 17
-MOST_TEXT = 64 << 20
+MAX_ROWS = 1 << 20
+MAX_DIMENSIONS = 1 << 17
+MAX_TEXT_BYTES = 64 << 20
 
 
 class Kind(IntEnum):
@@ -101,7 +101,7 @@ def _padded(size: int) -> int:
 
 
 def encode(frame: Frame, sequence: int, durable: int) -> list[bytes | memoryview]:
-    """Give a frame as buffers to be written one after another; the vectors are not copied."""
+    """Return a frame as buffers to be written one after another; the vectors are not copied."""
     vectors = frame.vectors
     dimensions = 0 if vectors is None else vectors.shape[1]
     body: list[bytes | memoryview] = []
@@ -125,7 +125,7 @@ def _head_crc(header: bytes, rest: bytes | memoryview) -> int:
 
 
 def header(data: bytes) -> Header | None:
-    """Give the fixed fields, or None for bytes that begin no frame of this format."""
+    """Return the fixed fields, or None for bytes that do not begin a frame of this format."""
     if len(data) < HEADER_BYTES:
         return None
     magic, kind, version, _, rows, dims, text, sequence, durable, tokens, crc, head = (
@@ -133,13 +133,13 @@ def header(data: bytes) -> Header | None:
     )
     if magic != MAGIC or version != FORMAT:
         return None
-    if rows > MOST_ROWS or dims > MOST_DIMENSIONS or text > MOST_TEXT:
+    if rows > MAX_ROWS or dims > MAX_DIMENSIONS or text > MAX_TEXT_BYTES:
         return None
     return Header(kind, rows, dims, text, sequence, durable, tokens, crc, head)
 
 
 def head(data: bytes, fields: Header, at: int) -> Head | None:
-    """Give the head that `data` (of `fields.head_bytes`) is, or None where a bit is wrong."""
+    """Return the head in `data` (of `fields.head_bytes`), or None where a bit is wrong."""
     if len(data) < fields.head_bytes or fields.kind not in Kind.__members__.values():
         return None
     if _head_crc(data[:HEADER_BYTES], memoryview(data)[HEADER_BYTES : fields.head_bytes]) != (

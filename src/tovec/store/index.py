@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from tovec.store.content_keys import Keys
 
-CHUNK = 1 << 16  # rows
-FULLEST = 0.75  # of the table
+CHUNK_ROWS = 1 << 16  # rows
+MAX_LOAD = 0.75  # of the table
 EMPTY = np.uint32(0xFFFFFFFF)
 WAITING = 0xFFFFFFFF  # a place: the key is known, its vector not yet
 REFUSED = 0xFFFFFFFE  # a place: the endpoint refuses this input
 ASKED = 0xFFFFFFFD  # a place: the vector has been asked for in this run; smaller ones are places
-MOST = 0xFFFFFFF0  # vectors in a job
+MAX_VECTORS = 0xFFFFFFF0  # vectors in a job
 
 Ordinals = NDArray[np.int64]
 
@@ -32,8 +32,8 @@ class _Column:
         self._width, self._dtype = width, dtype
 
     def grow(self, rows: int) -> None:
-        while len(self._chunks) * CHUNK < rows:
-            self._chunks.append(np.empty((CHUNK, self._width), self._dtype))
+        while len(self._chunks) * CHUNK_ROWS < rows:
+            self._chunks.append(np.empty((CHUNK_ROWS, self._width), self._dtype))
 
     def get(self, ordinals: Ordinals) -> NDArray[np.generic]:
         found = np.empty((len(ordinals), self._width), self._dtype)
@@ -48,7 +48,7 @@ class _Column:
     def _parts(
         self, ordinals: Ordinals
     ) -> list[tuple[NDArray[np.generic], NDArray[np.bool_] | slice, Ordinals]]:
-        numbers, inside = np.divmod(ordinals, CHUNK)
+        numbers, inside = np.divmod(ordinals, CHUNK_ROWS)
         different = np.unique(numbers)
         if len(different) == 1:
             return [(self._chunks[int(different[0])], slice(None), inside)]
@@ -77,11 +77,11 @@ class Index:
         return self._keys.nbytes + self._places.nbytes + self._table.nbytes
 
     def find(self, keys: Keys) -> Ordinals:
-        """Give each key's ordinal, -1 where it is not known."""
+        """Return each key's ordinal, -1 where it is not known."""
         return self._probe(keys)
 
     def add(self, keys: Keys) -> tuple[Ordinals, NDArray[np.bool_]]:
-        """Give each key's ordinal, and which keys are new (the first of equal ones).
+        """Return each key's ordinal, and which keys are new (the first of equal ones).
 
         New keys take the next ordinals in the order in which they stand, with place WAITING.
         """
@@ -101,7 +101,7 @@ class Index:
         return found, new
 
     def places(self, ordinals: Ordinals) -> NDArray[np.int64]:
-        """Give the place of each ordinal."""
+        """Return the place of each ordinal."""
         return self._places.get(ordinals)[:, 0].astype(np.int64)
 
     def set_places(self, ordinals: Ordinals, places: NDArray[np.int64] | int) -> None:
@@ -110,30 +110,30 @@ class Index:
         self._places.set(ordinals, values[:, None])
 
     def keys(self, ordinals: Ordinals) -> Keys:
-        """Give the key of each ordinal."""
+        """Return the key of each ordinal."""
         return self._keys.get(ordinals)  # type: ignore[return-value]
 
     def _append(self, keys: Keys) -> None:
         first, self._rows = self._rows, self._rows + len(keys)
-        if self._rows > MOST:
+        if self._rows > MAX_VECTORS:
             raise MemoryError("a job holds at most four billion vectors")
         self._keys.grow(self._rows)
         self._places.grow(self._rows)
         ordinals = np.arange(first, self._rows)
         self._keys.set(ordinals, keys)
         self.set_places(ordinals, WAITING)
-        if self._rows > FULLEST * len(self._table):
+        if self._rows > MAX_LOAD * len(self._table):
             self._enlarge()
         else:
             self._enter(keys, ordinals)
 
     def _enlarge(self) -> None:
         size = len(self._table)
-        while self._rows > FULLEST * size:
+        while self._rows > MAX_LOAD * size:
             size *= 2
         self._table = np.full(size, EMPTY)
-        for start in range(0, self._rows, CHUNK):
-            ordinals = np.arange(start, min(start + CHUNK, self._rows))
+        for start in range(0, self._rows, CHUNK_ROWS):
+            ordinals = np.arange(start, min(start + CHUNK_ROWS, self._rows))
             self._enter(self.keys(ordinals), ordinals)
 
     def _enter(self, keys: Keys, ordinals: Ordinals) -> None:
@@ -167,7 +167,7 @@ class Index:
 
 
 def _firsts(keys: Keys) -> Ordinals:
-    """Give the positions of keys that are not equal to one before them."""
+    """Return the positions of keys that differ from all before them."""
     if len(np.unique(keys[:, 0])) == len(keys):
         return np.arange(len(keys))
     order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: of equal keys the first comes first

@@ -28,7 +28,9 @@ from tovec.store.segment import Segment
 
 SEGMENT_BYTES = 1 << 30
 RESERVE_BYTES = 1 << 20
-CACHED = 4  # checked frames kept while reading: neighbours in the input lie in two or three
+MAX_CACHED_FRAMES = (
+    4  # checked frames kept while reading: neighbours in the input lie in two or three
+)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 OnFrame = Callable[[Head, int], None]
@@ -82,7 +84,7 @@ class Log:
         return max(times) / 1e9 if times else None
 
     def close(self) -> None:
-        """Let go of the files; nothing is written."""
+        """Close the files; nothing is written."""
         for number in self._files.values():
             with contextlib.suppress(OSError):
                 self._fs.close(number)
@@ -165,7 +167,7 @@ class Log:
     # Appending ------------------------------------------------------------------------------------
 
     def append(self, group: Sequence[Frame]) -> list[int]:
-        """Write frames and wait for the disk; give the place of each frame's first vector.
+        """Write frames and wait for the disk; return the place of each frame's first vector.
 
         After an error nothing is appended any more: what a disk says after a failed sync cannot
         be trusted. A full disk is tried once more with the reserve given up.
@@ -269,7 +271,7 @@ class Log:
     # Reading --------------------------------------------------------------------------------------
 
     def vectors(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Give the vectors at `places`: float32 (len(places), dimensions)."""
+        """Return the vectors at `places`: float32 (len(places), dimensions)."""
         found = np.empty((len(places), self.dimensions or 0), np.float32)
         if not len(places):
             return found
@@ -286,7 +288,7 @@ class Log:
         frame = self._placed[owner]
         whole = self._cache.get(owner)
         if whole is None and owner not in self._checked:
-            whole = self._room(frame.rows, out.shape[1])
+            whole = self._memory_for(frame.rows, out.shape[1])
             self._fill(frame, frame.at, whole)
             if zlib.crc32(whole.data.cast("B")) != frame.crc:
                 raise self._damage(frame.segment, frame.at, "vectors are not what was written")
@@ -297,9 +299,9 @@ class Log:
         else:
             self._fill(frame, frame.at + row * out.shape[1] * 4, out)
 
-    def _room(self, rows: int, width: int) -> NDArray[np.float32]:
-        """Give room for a frame: that of the one read longest ago, if it fits, or new memory."""
-        if len(self._cache) == CACHED:
+    def _memory_for(self, rows: int, width: int) -> NDArray[np.float32]:
+        """Return memory for a frame: that of the one read longest ago if it fits, else new."""
+        if len(self._cache) == MAX_CACHED_FRAMES:
             oldest = self._cache.pop(next(iter(self._cache)))
             if oldest.shape == (rows, width):
                 return oldest
@@ -328,7 +330,7 @@ def segment_path(directory: str, number: int) -> str:
 
 
 def segments(fs: FileSystem, directory: str) -> list[int]:
-    """Give the numbers of the segments in a job's directory, in order."""
+    """Return the numbers of the segments in a job's directory, in order."""
     try:
         names = [name.partition(".") for name in fs.names(directory)]
     except FileNotFoundError:

@@ -77,7 +77,7 @@ class OutputDirectory:
             self._stop(error)
 
     def publish(self) -> None:
-        """Give the directory its name, and remove the one that had it."""
+        """Rename the directory to its name, and remove the one that had it."""
         try:
             self._check_target()
             replaced = self._take_name()
@@ -132,7 +132,7 @@ class OutputDirectory:
         self._locks.append(self._lock(self._temporary))
 
     def _settle_old(self) -> None:
-        """Give an old output its name back where a run was killed before the new one had it."""
+        """Rename an old output back where a run was killed before the new one had its name."""
         if not self._is_there(self._old):
             return
         number = self._lock(self._old)
@@ -146,7 +146,7 @@ class OutputDirectory:
             self._fs.close(number)
 
     def _take_name(self) -> Path | None:
-        """Give the new directory its name; return the name that the old one has now, if any."""
+        """Rename the new directory to its name; return the old one's new name, if there is one."""
         temporary, path, old = str(self._temporary), str(self._path), str(self._old)
         if not self._is_there(self._path):
             self._fs.rename(temporary, path)

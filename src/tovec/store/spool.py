@@ -9,14 +9,14 @@ from io import RawIOBase
 from tovec.store.durable import fail, sync_directory
 from tovec.store.filesystem import REAL, FileSystem
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 def spool(source: RawIOBase, path: str, fs: FileSystem = REAL, *, keep_empty: bool = False) -> int:
-    """Copy everything from `source` to `path` (mode 0600), durable; give its bytes.
+    """Copy everything from `source` to `path` (mode 0600), durable; return its bytes.
 
     Nothing appears under `path` before everything is there; where `source` is empty nothing
-    does, but with `keep_empty`. Raises FileError for a disk that refuses.
+    does, except with `keep_empty`. Raises FileError for a disk that refuses.
     """
     temporary = f"{path}.tmp"
     size = 0
@@ -25,7 +25,7 @@ def spool(source: RawIOBase, path: str, fs: FileSystem = REAL, *, keep_empty: bo
             fs.unlink(temporary)
         number = fs.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            while chunk := source.read(CHUNK):
+            while chunk := source.read(CHUNK_BYTES):
                 view = memoryview(chunk)
                 while view:
                     done = fs.write(number, [view], size)

@@ -106,7 +106,7 @@ class StoredVectors:
         self.refused.update(zip(ordinals.tolist(), reasons, strict=True))
 
     def forget_refused(self) -> None:
-        """Have refused inputs asked for again."""
+        """Let refused inputs be asked for again."""
         refused = np.fromiter(self.refused, np.int64, len(self.refused))
         if len(refused):
             self.index.set_places(refused, WAITING)
