@@ -107,6 +107,12 @@ def test_near_duplicates(place):
         assert printed.splitlines()[-1] == "card2"
 
 
+def test_smaller_vectors(place):
+    printed = run(place, "Smaller vectors")[0]
+    if shutil.which("jq"):
+        assert printed == "password\n"
+
+
 def test_every_section_with_a_recipe_is_tested():
     tested = {name[5:].replace("_", " ") for name in globals() if name.startswith("test_")}
     for section, text in SECTIONS.items():

@@ -49,6 +49,10 @@ NEEDS = {
     "pgvector": ["psycopg"],
     "chunks": ["pandas"],
     "float16": [],
+    "int8": [],
+    "faiss_bits": ["faiss"],
+    "lancedb_bits": ["lancedb"],
+    "sqlite_vec_bits": ["sqlite_vec"],
 }
 
 
@@ -102,22 +106,24 @@ def test_every_block_of_the_page_is_a_recipe_that_is_run():
     assert set(RECIPES) == {"files", "numpy", *NEEDS}
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(RECIPES) - {"files", "postgres", "pgvector", "sqlite_vec"})
-)
+NEED_MORE = {"files", "postgres", "pgvector", "sqlite_vec", "sqlite_vec_bits"}
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - NEED_MORE))
 def test_a_recipe_prints_what_the_page_says(name, folder):
     need(name)
     run(RECIPES[name], folder)
 
 
-def test_the_recipe_for_sqlite_vec(folder):
-    need("sqlite_vec")
+@pytest.mark.parametrize("name", ["sqlite_vec", "sqlite_vec_bits"])
+def test_the_recipe_for_sqlite_vec(name, folder):
+    need(name)
     python = with_extensions()
     if python is None:
         pytest.skip("this Python's sqlite3 was built without extensions")
     packages = {Path(importlib.import_module(one).__file__ or "").parents[1]
                 for one in ("sqlite_vec", "numpy", "pyarrow")}  # fmt: skip
-    run(RECIPES["sqlite_vec"], folder, python, PYTHONPATH=os.pathsep.join(map(str, packages)))
+    run(RECIPES[name], folder, python, PYTHONPATH=os.pathsep.join(map(str, packages)))
 
 
 def test_a_python_without_extensions_ends_as_the_page_says(folder):
