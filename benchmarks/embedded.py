@@ -14,13 +14,12 @@ with those of each text alone.
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 CHARACTERS = 464
@@ -59,15 +58,25 @@ def write_texts(path: Path, source: Path | None, count: int) -> None:
     path.write_text("".join(distinct[i % len(distinct)] + "\n" for i in range(count)), "utf-8")
 
 
+# In a process of its own, because a peak counts what its parent held when it was started.
+MEASURE = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:])
+_, status, used = os.wait4(child.pid, 0)
+seconds = time.perf_counter() - started
+print(json.dumps([status, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+"""
+
+
 def run(command: list[str]) -> tuple[float, float, float]:
     """Return seconds of the clock and of CPU, and the peak MiB, of a command."""
-    started = time.perf_counter()
-    child = subprocess.Popen(command)
-    _pid, status, used = os.wait4(child.pid, 0)
+    measure = [sys.executable, "-S", "-c", MEASURE, *command]
+    done = subprocess.run(measure, check=True, stdout=subprocess.PIPE)
+    status, seconds, cpu, peak = json.loads(done.stdout.splitlines()[-1])
     if status:
         sys.exit(f"failed: {' '.join(command)}")
-    seconds = time.perf_counter() - started
-    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return seconds, cpu, peak
 
 
 def check(source: Path, output: Path) -> None:

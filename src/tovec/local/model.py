@@ -24,7 +24,6 @@ ROWS = Path(__file__).parent / "data" / "static-minilm-256.rows.npy"  # uint16: 
 NO_ROW = 65_535  # in ROWS: a token that the table does not know
 
 _SLICE = 2_048  # tokens gathered at once: half a MiB of int8 stays in the cache (measured)
-MISSING_ROWS_AT_ONCE = 256  # half a MiB of uint64 for each step of the hash
 _MISSING_LEVELS = 1  # a missing row's components are -1, 0 or 1: 0.1 of the median norm
 
 
@@ -108,9 +107,7 @@ class _MissingRows:
         new = ~self._made[places]
         if new.any():
             wanted = np.unique(ids[new])
-            for start in range(0, len(wanted), MISSING_ROWS_AT_ONCE):
-                some = wanted[start : start + MISSING_ROWS_AT_ONCE]
-                self._rows[self._index[some]] = missing_rows(some)
+            self._rows[self._index[wanted]] = missing_rows(wanted)
             self._made[self._index[wanted]] = True
         rows: NDArray[np.int8] = self._rows[places]
         return rows
