@@ -197,9 +197,10 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_asked(
 def test_a_scale_that_could_not_act_is_refused(tmp_path, monkeypatch, texts, words, said):
     """#315: an option that does nothing is not ignored."""
     monkeypatch.chdir(tmp_path)
-    done = run("batch", "-p", "local", texts, *words, "--int8-scale", "dimension")
-    assert done.code == 2
-    assert said in done.err.decode()
+    for more in ((), ("--dry-run",)):
+        done = run("batch", "-p", "local", texts, *words, "--int8-scale", "dimension", *more)
+        assert (done.code, done.out) == (2, b"")
+        assert said in done.err.decode()
 
 
 def test_numbers_that_are_not_of_their_type_are_refused(tmp_path):

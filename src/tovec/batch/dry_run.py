@@ -11,6 +11,7 @@ from tovec.batch.specification import Batch
 from tovec.errors import UsageError
 from tovec.events import Observer
 from tovec.pipeline.connect import Hide, connect
+from tovec.pipeline.number_types import check_number_types
 from tovec.pipeline.packing import Packer
 from tovec.pipeline.prepare import Preparation
 from tovec.store.content_keys import keys_of
@@ -21,6 +22,7 @@ from tovec.wording import rfc3339
 def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, object]:
     """Give rows, unique texts, tokens, requests, cost and time at the limits that are known."""
     connection = connect(work.settings, work.environ, observer, hide, will_ask=False)
+    check_number_types(work.target, connection, observer)
     model, limits = connection.model, connection.client.limits
     count_batch = connection.count_texts
     prepare = Preparation(

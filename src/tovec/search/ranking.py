@@ -32,7 +32,7 @@ from tovec.search.metrics import (
 )
 from tovec.search.vector_files.stored import Lengths, Stored, Vectors, mismatch
 
-CACHED = 1 << 19  # bytes of rows multiplied and, while they are in the cache, measured at a time
+CACHED = 1 << 20  # bytes of rows multiplied and, while they are in the cache, measured at a time
 RELEASED = 512  # rows from which numpy lets other threads run meanwhile
 EQUAL = 1.001  # times the least length that the greatest may be, for all to be taken as equal
 SAMPLED = 16
