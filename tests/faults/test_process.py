@@ -98,7 +98,7 @@ def test_no_memory_left_is_said_and_the_job_goes_on_when_there_is_more(job: Job)
     lifted = "import tovec.formats.cutting as cutting; cutting.MAX_RECORD_BYTES = 1 << 30;"
     done = limited(job, resource.RLIMIT_AS, 400 << 20, job.command()[3:], first=lifted)
     failed(done, 70, "a batch resumes")
-    assert re.search(rb"no more (memory|threads)", done.stderr)  # a thread takes memory too
+    assert re.search(rb"no (memory|threads) left", done.stderr)  # a thread takes memory too
     job.nothing_half()
     job.write(TEXTS)
     stored = json.loads(job.run("--status").stdout)["vectors"]
@@ -118,7 +118,7 @@ def test_no_more_threads_is_said(job: Job) -> None:
     done = limited(job, resource.RLIMIT_NPROC, 1, alone, before=user, env=environ)
     assert (done.returncode, done.stderr) == (0, b"")  # needs no thread
     done = limited(job, resource.RLIMIT_NPROC, 1, job.command()[3:], before=user, env=environ)
-    failed(done, 70, "no more threads", "ulimit")
+    failed(done, 70, "no threads left", "ulimit")
     assert not job.server.ledger.entries
 
 
