@@ -111,7 +111,8 @@ class OnnxModel:
             "token_type_ids": np.zeros_like(ids),
             "position_ids": np.maximum(np.cumsum(mask, axis=1) - 1, 0),
         }
-        graph = self._graph
+        with self._running:  # loaded once, whichever thread comes first
+            graph = self._graph
         feed = {name: given[name].astype(kind, copy=False) for name, kind in graph.inputs.items()}
         try:
             with self._running:
