@@ -14,7 +14,7 @@ from tovec.errors import InputError, TovecError
 from tovec.search.corpus import all_fields
 from tovec.search.vector_files import stored_matrix
 from tovec.search.vector_files.open_vectors import open_stored
-from tovec.search.vector_files.stored import every
+from tovec.search.vector_files.stored import all_blocks
 
 
 def matrix_of(count=100, dimensions=6, dtype=np.float32):
@@ -23,7 +23,7 @@ def matrix_of(count=100, dimensions=6, dtype=np.float32):
 
 def read(path):
     found = open_stored(str(path))
-    blocks = [(first, np.array(block)) for first, block in every(found)]
+    blocks = [(first, np.array(block)) for first, block in all_blocks(found)]
     assert [first for first, _ in blocks] == list(np.cumsum([0, *(len(b) for _, b in blocks)])[:-1])
     return found, np.concatenate([block for _, block in blocks])
 
@@ -109,7 +109,7 @@ def test_empty_files_have_no_rows(tmp_path):
     parquet(tmp_path / "m.parquet", fixed(matrix_of(3))[:0])
     for name in ("m.npy", "m.parquet"):
         found = open_stored(str(tmp_path / name))
-        assert (found.rows, list(every(found))) == (0, [])
+        assert (found.rows, list(all_blocks(found))) == (0, [])
 
 
 def cut(path):
@@ -242,7 +242,7 @@ def used(path) -> None:
     """Read everything of a matrix, as a search does; raises only what a user can act on."""
     try:
         found = open_stored(str(path))
-        assert sum(len(block) for _, block in every(found)) == found.rows
+        assert sum(len(block) for _, block in all_blocks(found)) == found.rows
         list(all_fields(found))
     except TovecError as error:
         assert error.what

@@ -14,7 +14,7 @@ from tests.servers.loopback import Loopback
 
 from tovec.errors import InputError
 from tovec.search.vector_files.open_vectors import open_stored
-from tovec.search.vector_files.stored import every
+from tovec.search.vector_files.stored import all_blocks
 
 
 def write(path, matrix, model="m", first=0) -> None:
@@ -61,7 +61,7 @@ def test_parts_are_read_as_one_file_in_their_order(tmp_path, ending):
     stored = open_stored(str(tmp_path))
     assert (stored.rows, stored.dimensions) == (100, 4)
     assert stored.model == (None if ending.startswith("json") else "m")
-    firsts, blocks = zip(*((at, block.copy()) for at, block in every(stored)), strict=True)
+    firsts, blocks = zip(*((at, block.copy()) for at, block in all_blocks(stored)), strict=True)
     assert list(firsts) == list(np.cumsum([0, *map(len, blocks)])[:-1])
     assert np.array_equal(np.concatenate(blocks), matrix)
     asked = [99, 0, 40, 41, 39, 40]
@@ -88,7 +88,7 @@ def test_there_may_be_more_parts_than_files_that_may_be_open(tmp_path, ending):
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, limits[1]))
     try:
         stored = open_stored(str(tmp_path))
-        found = [float(block[0, 0]) for _, block in every(stored)]
+        found = [float(block[0, 0]) for _, block in all_blocks(stored)]
         assert len(stored.fields(range(60))) == 60
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
@@ -114,11 +114,11 @@ MIXED = {
     "formats": (lambda d: (write(d / "a.npy", A), write(d / "b.parquet", A)), "several formats"),
     "texts": (
         lambda d: (write(d / "a.npy", A), (d / "b.jsonl").write_text('{"text":"x"}\n')),
-        "and .*b.jsonl does not",
+        "but .*b.jsonl does not",
     ),
     "plain texts": (
         lambda d: (write(d / "a.jsonl", A), (d / "b.txt").write_text("x\n")),
-        "and .*b.txt does not",
+        "but .*b.txt does not",
     ),
 }
 

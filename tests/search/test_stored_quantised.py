@@ -21,7 +21,7 @@ from tovec.search.hamming import hamming, search_bits
 from tovec.search.metrics import Bound
 from tovec.search.ranking import search
 from tovec.search.vector_files.open_vectors import open_stored
-from tovec.search.vector_files.stored import every
+from tovec.search.vector_files.stored import all_blocks
 
 ROWS = 3000
 KINDS = ("fixed", "plain")
@@ -45,7 +45,7 @@ def wide(texts):
 
 
 def vectors_in(path):
-    return np.concatenate([np.array(block) for _, block in every(open_stored(str(path)))])
+    return np.concatenate([np.array(block) for _, block in all_blocks(open_stored(str(path)))])
 
 
 def embed(texts, path, *more):

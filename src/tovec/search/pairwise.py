@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tovec.search import metrics
 from tovec.search.metrics import DIGITS, Bound, Numbers, Scores
-from tovec.search.vector_files.stored import Placed, Stored, Vectors, every
+from tovec.search.vector_files.stored import Placed, Stored, Vectors, all_blocks
 
 TILE_BYTES = 64 << 20  # of rows that are held while all later rows pass by
 PRODUCT_ROWS = 2048  # rows of one matrix product, on either side
@@ -40,7 +40,7 @@ def tiles(stored: Stored, rows: int) -> Iterator[Placed]:
     """Return all rows, checked, as matrices of `rows` rows."""
     held: list[Vectors] = []
     size, first = 0, 0
-    for at, block in every(stored):
+    for at, block in all_blocks(stored):
         metrics.check(block, stored.source, at)
         for start in range(0, len(block), rows):
             part = np.array(block[start : start + rows], np.float32)

@@ -207,7 +207,7 @@ class _Ranking:
             # of its own block.
             best = np.partition(near - error, count - wanted, axis=0)[count - wanted]
             hits = near >= (np.maximum(least, best) - error).astype(np.float32)
-        places, owners = np.nonzero(hits)
+        places, owners = np.divmod(np.flatnonzero(hits), hits.shape[1])
         return places, owners
 
     def _keep(self, rows: Places, owners: Places, scores: Scores) -> None:

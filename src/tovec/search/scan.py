@@ -28,7 +28,7 @@ from tovec.search.opening import (
 )
 from tovec.search.ranking import Hits, Places, search
 from tovec.search.task import Found, Outcome, Row, Similarity
-from tovec.search.vector_files.stored import Stored, Vectors, every
+from tovec.search.vector_files.stored import Stored, Vectors, all_blocks
 
 DEFAULT_HITS = 10  # of each query, when neither a number nor a bound is given
 BLOCK_ROWS = 1024  # rows handed over at once
@@ -144,7 +144,7 @@ def label_each(work: Similarity, observer: Observer, hide: Hide) -> Found:
 
 def _parts(stored: Stored) -> Iterator[tuple[Sequence[int], Vectors, Fields]]:
     """Yield stored rows, some at a time: their numbers, their vectors, what looks up the rest."""
-    for first, block in every(stored) if stored.rows else ():
+    for first, block in all_blocks(stored) if stored.rows else ():
         for start in range(0, len(block), BLOCK_ROWS):
             part = block[start : start + BLOCK_ROWS]
             numbers = range(first + start, first + start + len(part))

@@ -105,7 +105,7 @@ def encoding_of(
     return Encoding(told, scale)
 
 
-def every(stored: Stored) -> Iterator[Placed]:
+def all_blocks(stored: Stored) -> Iterator[Placed]:
     """Yield all blocks in order."""
     for span in stored.spans:
         yield from stored.blocks(span)

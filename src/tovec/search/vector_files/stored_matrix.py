@@ -52,13 +52,13 @@ class MappedMatrix:
         """Yield a part's vectors."""
         for start, part in self._parts(span, max(self._row_bytes, 4 * self.dimensions)):
             yield start, self._encoding.decode(part)
-        self._let_go(span)
+        self._release(span)
 
     def bits(self, span: range) -> Iterator[PlacedBits]:
         """Yield a part's bits."""
         for start, part in self._parts(span, self._row_bytes):
             yield start, unsigned(part)
-        self._let_go(span)
+        self._release(span)
 
     def take(self, rows: Sequence[int]) -> Vectors:
         """Return these rows' vectors, in the order asked for."""
@@ -70,8 +70,8 @@ class MappedMatrix:
         for start in range(span.start, span.stop, step):
             yield start, self._matrix[start : min(start + step, span.stop)]
 
-    def _let_go(self, span: range) -> None:
-        """Hand a part's pages back, so that a file larger than memory costs little of it."""
+    def _release(self, span: range) -> None:
+        """Release a part's pages, so that a file larger than memory takes little of it."""
         if self._mapped is None or not hasattr(mmap, "MADV_DONTNEED"):
             return
         start = (self._offset + span.start * self._row_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
