@@ -160,7 +160,7 @@ def content(path: Path) -> bytes | None:
         if path.is_dir():
             return b"".join(one.name.encode() + one.read_bytes() for one in sorted(path.iterdir()))
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):  # it appears just now
         return None
 
 
