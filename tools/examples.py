@@ -5,7 +5,8 @@
 A page's blocks are run in their order, in one empty directory, with the model inside the package:
 `sh` must succeed; `console` shows commands after "$ " and, below each, what it answers; `sql` is
 run by DuckDB. A comment on the line before a block says what is different about it:
-`<!-- not run: REASON -->` or `<!-- needs: PROGRAM, ... -->`, where `tovec NAME` is a command.
+`<!-- not run: REASON -->` or `<!-- needs: PROGRAM, ... -->`, where `tovec NAME` is a command and
+`import NAME` a library.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from tovec.cli.commands import program
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<word>not run|needs): (?P<what>.+?) -->\n)?"
+    r"^(?:<!-- (?P<word>not run|needs): (?P<what>.+?) -->\n)?(?:<!-- recipe: \w+ -->\n)?"
     r"^```(?P<language>sh|console|sql)\n(?P<body>.*?)^```$",
     re.M | re.S,
 )
@@ -45,8 +47,14 @@ class Block(NamedTuple):
         return [
             one
             for one in self.needs
-            if (one not in commands if one.startswith("tovec ") else shutil.which(one) is None)
+            if (one not in commands if one.startswith("tovec ") else not _is_here(one))
         ]
+
+
+def _is_here(name: str) -> bool:
+    """Return whether there is a program, or for `import NAME` a library, of a name."""
+    library = name.removeprefix("import ")
+    return find_spec(library) is not None if library != name else shutil.which(name) is not None
 
 
 def blocks(page: Path) -> Iterator[tuple[Block, re.Match[str]]]:

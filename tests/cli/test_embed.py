@@ -430,7 +430,7 @@ def test_a_long_text_within_the_models_limit_is_embedded(tovec):
         (["embed", "hi"], 2, b"-p local"),
         (["embed", "-p", "lcoal", "hi"], 2, b"did you mean local?"),
         (["embed", "-p", "local", "--dtpye", "x", "hi"], 2, b"--dtype"),
-        (["embed", "-p", "local", "--dtype", "int8", "hi"], 2, b"float32"),
+        (["embed", "-p", "local", "--dtype", "int4", "hi"], 2, b"float32"),
         (["embed", "-p", "local", "-o", "x.csv", "hi"], 2, b"parquet"),
         (["embed", "-p", "local", "--format", "npy", "hi"], 2, b"-o OUT.npy"),
         (["embed", "-p", "local", "-m", "other", "hi"], 5, b"does not exist"),

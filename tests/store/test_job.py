@@ -1,13 +1,16 @@
 """A job on a real disk: what it knows when it is opened again, and after its end."""
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
-from tests.store.filling import filled, opened, stored
+from tests.store.filling import TEXTS, filled, opened, stored, vectors
 
+from tovec.errors import FileError
 from tovec.store.content_keys import keys_of
-from tovec.store.job import Entry
+from tovec.store.filesystem import RealFileSystem
+from tovec.store.job import Entry, Job
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format-1"
 pytestmark = pytest.mark.usefixtures("quick")
@@ -44,3 +47,30 @@ def test_a_job_of_format_1_can_be_read_for_ever(tmp_path):
     assert job.notes == {"limits": [32, 8192, None, None]}
     assert job.refused == {40: "'$.input' is invalid"}
     job.close()
+
+
+class Full(RealFileSystem):
+    """A disk that takes files up to a size, beyond which it has no space left."""
+
+    max_bytes = 1 << 30
+
+    def write(self, number, buffers, offset):
+        data = b"".join(bytes(one) for one in buffers)[: max(0, self.max_bytes - offset)]
+        if not data:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return super().write(number, [data], offset)
+
+
+def test_what_is_whole_of_a_group_that_the_disk_refused_is_not_abandoned(tmp_path):
+    """#101: a run whose only group did not fit ended with an empty directory, all of it paid."""
+    fs = Full()
+    job = Job(str(tmp_path / "job"), {"model": "m"}, fs)
+    group = [Entry(keys_of([text], job.digest), vectors([text])) for text in TEXTS]
+    fs.max_bytes = 1000
+    with pytest.raises(FileError):
+        job.append(group)
+    assert not job.is_empty()
+    job.close()
+    again = Job(str(tmp_path / "job"), {"model": "m"})
+    assert 0 < len(again.log) < len(TEXTS)
+    again.close()

@@ -42,8 +42,8 @@ def test_vv_tells_the_wire_without_key_and_text(tovec):
         done = tovec(*arguments, env={"TOVEC_API_KEY": KEY})
     said = done.stderr.decode()
     assert done.returncode == 0
-    assert "sent 1 inputs" in said and "attempt 1" in said
-    assert "answer to 1 inputs" in said and "request " in said
+    assert "sent 1 input, " in said and "attempt 1" in said
+    assert "answer to 1 input, " in said and "request " in said
     assert KEY not in said and TEXT not in said
 
 
@@ -57,7 +57,10 @@ def test_json_messages_are_one_object_a_line_with_the_same_facts(tovec):
 
 @pytest.mark.parametrize(
     ("model", "hint"),
-    [("static-minilm-265", "did you mean static-minilm-256?"), ("zebra", "check the model's name")],
+    [
+        ("static-minilm-265", "did you mean static-minilm-256?"),
+        ("zebra", "leave -m out: there is only one embedded model"),
+    ],
 )
 def test_a_model_that_the_endpoint_does_not_have_is_answered_with_the_nearest(tovec, model, hint):
     done = tovec("embed", "-p", "local", "-m", model, TEXT)

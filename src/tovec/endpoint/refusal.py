@@ -235,8 +235,13 @@ def hint(
 
     `model` and `encoding` are those that were asked for, `key_advice` what to do about the key.
     """
+    from tovec.endpoint import models  # which only an error needs
+
     if refusal.in_process:
-        return "leave -m out: there is only one embedded model" if refusal.status == 404 else ""
+        if refusal.status != 404:
+            return ""
+        near = models.nearest(model)
+        return f"did you mean {near}?" if near else "leave -m out: there is only one embedded model"
     if refusal.status == 401 and key_advice:
         return key_advice
     if refusal.status == 400 and _TO_TLS.search(refusal.message):
@@ -246,11 +251,9 @@ def hint(
         return "--encoding-format float asks for numbers instead of base64"
     if billing(refusal):
         return _HINTED[402]
-    if refusal.status in (400, 404) and model and model in refusal.message:
-        from tovec.endpoint import models
-
-        if near := models.nearest(model):
-            return f"did you mean {near}? `tovec models --remote` lists what the endpoint has"
+    is_about_model = refusal.status in (400, 404) and model and model in refusal.message
+    if is_about_model and (near := models.nearest(model)):
+        return f"did you mean {near}? `tovec models --remote` lists what the endpoint has"
     if 300 <= refusal.status < 400:
         return "redirects are not followed: name the final address with --base-url or --url"
     return _HINTED.get(refusal.status, "")

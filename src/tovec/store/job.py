@@ -194,6 +194,8 @@ class Job:
         """
         if self.directory.has_kept_input() or self.directory.has_damage_set_aside():
             return False
+        if self.log.has_failed:  # what of its last group is whole is there for the next run
+            return False
         known = len(self.log) or self.refused or self.tokens_unanswered or self.published
         return not known and not self.done
 

@@ -166,6 +166,11 @@ class Log:
 
     # Appending ------------------------------------------------------------------------------------
 
+    @property
+    def has_failed(self) -> bool:
+        """Return whether the disk refused a group of frames, of which some may be stored."""
+        return self._broken is not None
+
     def append(self, group: Sequence[Frame]) -> list[int]:
         """Write frames and wait for the disk; return the place of each frame's first vector.
 
