@@ -163,7 +163,7 @@ def test_lengths_are_known_until_the_matrix_is_written_again(tmp_path):
 def test_an_ids_file_of_other_rows_is_refused(tmp_path):
     side(tmp_path / "m.npy", rows=100, dimensions=6, model="m", ids="m.npy.ids.jsonl")
     found = open_stored(str(tmp_path / "m.npy"))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is not there"):
         found.fields([0])
     (tmp_path / "m.npy.ids.jsonl").write_text('{"index":0}\n')
     with pytest.raises(InputError, match="the ids file has 1 line, but the matrix has 100 rows"):
@@ -194,7 +194,7 @@ def test_a_parquet_file_that_is_none_or_holds_texts_as_embedding(tmp_path):
     parquet(tmp_path / "s.parquet", pa.array(["x"]))
     with pytest.raises(InputError, match="not a list of floats"):
         open_stored(str(tmp_path / "s.parquet"))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is not there"):
         open_stored(str(tmp_path / "none.parquet"))
 
 
@@ -334,3 +334,14 @@ def test_a_side_file_that_never_ends_is_refused(tmp_path):
     os.mkfifo(tmp_path / "m.npy.json")
     with pytest.raises(InputError, match="this is a pipe"):
         open_stored(str(tmp_path / "m.npy"))
+
+
+@pytest.mark.parametrize("name", ["0", "gone.jsonl", "x" * 300])
+def test_a_file_of_ids_that_is_not_there_is_named_with_its_side_file(tmp_path, name):
+    """The side file is what is wrong, or what was copied without it."""
+    path = tmp_path / "m.npy"
+    path.write_bytes(whole(HEADER))
+    (tmp_path / "m.npy.json").write_text(json.dumps({"rows": 3, "dimensions": 2, "ids": name}))
+    with pytest.raises(InputError, match="is not there") as raised:
+        list(all_fields(open_stored(str(path))))
+    assert raised.value.where == f"{path}.json"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tovec.errors import InputError
 from tovec.formats.cutting import MAX_RECORD_BYTES
 from tovec.formats.quantised import BITS, parse_scale, stored_width
-from tovec.formats.source import open_regular
+from tovec.formats.source import open_regular, shown
 from tovec.search.vector_files.stored import (
     WRITE_BOTH,
     Encoding,
@@ -82,6 +82,12 @@ class StoredNpy(MappedMatrix):
         """Return the ids' file's lines for these rows, if there is one."""
         if self._ids is None:
             return [{} for _ in rows]
+        if not os.path.exists(self._ids):  # noqa: PTH110 - a name that is too long is no file
+            raise InputError(
+                f"the file of ids that its side file names is not there: {shown(self._ids)}",
+                where=f"{self.source}.json",
+                hint=WRITE_BOTH,
+            )
         with open_regular(self._ids) as file:
             if self._starts is None:
                 self._starts = _line_starts(file)
