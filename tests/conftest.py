@@ -12,7 +12,9 @@ import hypothesis
 import pytest
 
 # A slow machine is no failure.
-hypothesis.settings.register_profile("tovec", deadline=None)
+# Whether a change lands must not depend on chance; examples are random wherever else tests run.
+FIXED = "FIXED_EXAMPLES" in os.environ
+hypothesis.settings.register_profile("tovec", deadline=None, derandomize=FIXED)
 hypothesis.settings.load_profile("tovec")
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
