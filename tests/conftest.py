@@ -11,8 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A slow machine is no failure.
-# Whether a change lands must not depend on chance; examples are random wherever else tests run.
+# No deadline: a slow machine is no failure. And whether a change lands must not depend on chance:
+# .ci/run sets FIXED_EXAMPLES; wherever else tests run, examples are random.
 FIXED = "FIXED_EXAMPLES" in os.environ
 hypothesis.settings.register_profile("tovec", deadline=None, derandomize=FIXED)
 hypothesis.settings.load_profile("tovec")

@@ -20,9 +20,9 @@ from tovec import settings
 from tovec.errors import InputError, UsageError
 from tovec.events import Event, Note
 from tovec.formats import lines
+from tovec.pipeline.complete import preparation
 from tovec.pipeline.connect import Connection, connect
 from tovec.pipeline.long_texts import LongTexts
-from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.reorder import Finished
 from tovec.pipeline.stream import embed_blocks
 from tovec.records import Block
@@ -86,9 +86,7 @@ class Embedder:
         No texts give (0, dimensions), where these are known beforehand, else (0, 0).
         """
         connection = self._connect()
-        prepare = Preparation(
-            connection.client.limits.item_tokens, connection.count_text, long=self._long
-        )
+        prepare = preparation(connection, self._long)
         # The model inside is one computation after the other; requests over a network overlap.
         turn = self._lock if connection.provider.in_process else nullcontext()
         with turn, closing(embed_blocks(connection, _blocks(texts), prepare)) as embedded:

@@ -20,7 +20,7 @@ from tovec.wording import rfc3339
 
 
 def plan(work: Batch, observer: Observer, hide: Hide) -> dict[str, object]:
-    """Give rows, unique texts, tokens, requests, cost and time at the limits that are known."""
+    """Return rows, unique texts, tokens, requests, cost and time at the limits that are known."""
     connection = connect(work.settings, work.environ, observer, hide, will_ask=False)
     check_number_types(work.target, connection, observer)
     model, limits = connection.model, connection.client.limits
@@ -63,7 +63,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _seconds(work: Batch, requests: int, tokens: int) -> float | None:
-    """Give the least time that --rpm and --tpm leave; None where neither is set."""
+    """Return the least time that --rpm and --tpm leave; None where neither is set."""
     settings = work.settings
     shares = [
         amount / limit * 60

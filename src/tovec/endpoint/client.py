@@ -124,7 +124,7 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def answer(self, request: Request) -> AsyncIterator[Answer]:
-        """Give the answer to a request; its place among those under way is free at the end.
+        """Yield the answer to a request; its place among those under way is free at the end.
 
         Raises Rejected where smaller parts of the request, or other requests, may be accepted,
         Outgrown where limits were learned meanwhile that it exceeds, and PersonError or LaterError

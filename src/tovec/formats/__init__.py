@@ -90,7 +90,7 @@ def check_given(paths: Sequence[str], options: ReadOptions) -> None:
 
 
 def argument(number: int, text: str) -> str:
-    """Give an argument as the text it is: an ASCII locale (LANG=C) hands its bytes on undecoded.
+    """Return an argument as text: an ASCII locale (LANG=C) hands its bytes on undecoded.
 
     Raises InputError for bytes that are not UTF-8, naming the argument by its number.
     """

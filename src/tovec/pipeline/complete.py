@@ -7,10 +7,17 @@ from contextlib import closing
 
 from tovec.errors import InputError
 from tovec.pipeline.connect import Connection
+from tovec.pipeline.long_texts import LongTexts
 from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.reorder import Finished
 from tovec.pipeline.stream import embed_blocks
 from tovec.records import Block
+
+
+def preparation(connection: Connection, long: LongTexts) -> Preparation:
+    """Return what judges and counts such rows."""
+    limit = connection.client.limits.item_tokens
+    return Preparation(limit, connection.count_text, long=long)
 
 
 def embed_all(

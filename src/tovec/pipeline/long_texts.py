@@ -52,11 +52,11 @@ class Cutter:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Give the names of the columns of ours that rows have."""
+        """Return the names of the columns of ours that rows have."""
         return CHUNK_COLUMNS if self.policy == "split" else ()
 
     def too_long(self, block: Block) -> dict[int, int]:
-        """Give the token counts of the inputs that are over the limit, by position."""
+        """Return the token counts of the inputs that are over the limit, by position."""
         limit, count, found = self.limit, self._count, dict[int, int]()
         if limit is None:
             return found
@@ -76,7 +76,7 @@ class Cutter:
         return found
 
     def prepared(self, block: Block, long: Collection[int]) -> Prepared:
-        """Give a block's inputs, those at the positions `long` cut."""
+        """Return a block's inputs, those at the positions `long` cut."""
         lines = np.asarray(block.lines, np.int64)
         self.rows += len(long)
         if self.policy == "split":
@@ -114,7 +114,7 @@ class Cutter:
         return one[: self._measure().prefix(one, 0, limit) if isinstance(one, str) else limit]
 
     def _chunked(self, block: Block, long: Collection[int]) -> list[list[Chunk]]:
-        """Give the chunks of each input; one that fits is one chunk, and its tokens are moot."""
+        """Return the chunks of each input; one that fits is one chunk, and its tokens are moot."""
         from tovec.text import split
 
         limit = self.limit or 0
@@ -154,7 +154,7 @@ class Cutter:
 
 
 def nothing(columns: Sequence[str]) -> Extra:
-    """Give columns of ours with no rows in them."""
+    """Return columns of ours with no rows in them."""
     return {name: np.empty(0, np.int64) for name in columns}
 
 
@@ -164,7 +164,7 @@ def _pieces(block: Block, chunks: Sequence[Sequence[Chunk]]) -> Any:
 
 
 def _limit(long: LongTexts, item_tokens: int | None) -> int | None:
-    """Give the tokens that an input may have; UsageError for what contradicts itself."""
+    """Return the tokens that an input may have; UsageError for what contradicts itself."""
     policy, size, overlap = long
     if policy not in POLICIES:
         raise UsageError(

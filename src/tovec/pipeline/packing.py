@@ -22,7 +22,7 @@ Counter = Callable[[list[str]], list[int]]
 
 
 def utf8_bytes(texts: Sequence[str]) -> list[int]:
-    """Give each text's length in UTF-8 bytes."""
+    """Return each text's length in UTF-8 bytes."""
     return [len(t) if t.isascii() else len(t.encode("utf-8", "surrogatepass")) for t in texts]
 
 
@@ -60,7 +60,7 @@ class Packer:
         return self._cut(keep_open=True)
 
     def flush(self) -> list[Request]:
-        """Give everything that is left, in order."""
+        """Return everything that is left, in order."""
         return self._cut(keep_open=False)
 
     def _measure(self, inputs: Inputs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -94,7 +94,7 @@ class Packer:
         return min(self._target, self._limits().items or self._target)
 
     def _end(self, start: int, tokens: NDArray[np.int64], gate: NDArray[np.int64]) -> int:
-        """Give the end of the longest request from `start` that passes every limit.
+        """Return the end of the longest request from `start` that passes every limit.
 
         An input that exceeds a limit alone still makes a request of its own: whether it may be
         sent is the long-text policy's decision, and the endpoint's.

@@ -138,7 +138,7 @@ def head(block: Prepared, rows: int, inputs: int) -> Prepared:
 
 
 def spread(answer: Answer, size: int) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """Give a request's vectors at the places of its inputs (zeros where refused), and why."""
+    """Return a request's vectors at the places of its inputs (zeros where refused), and why."""
     if answer.kept is None:
         return answer.vectors, {}
     vectors = np.zeros((size, answer.vectors.shape[1]), np.float32)
@@ -147,7 +147,7 @@ def spread(answer: Answer, size: int) -> tuple[NDArray[np.float32], dict[int, st
 
 
 def finish(block: Prepared, vectors: NDArray[np.float32], refused: Mapping[int, str]) -> Finished:
-    """Give a block's rows with their vectors, without the rows that the endpoint refused."""
+    """Return a block's rows with their vectors, without the rows that the endpoint refused."""
     reasons: dict[int, str] = {}
     owner = (
         np.arange(len(vectors))

@@ -12,10 +12,10 @@ from tovec.errors import UsageError
 from tovec.events import Note, Observer
 from tovec.formats.fields import PlainText
 from tovec.formats.protocols import ReadOptions
-from tovec.pipeline.complete import embed_all, without_empty
+from tovec.pipeline.complete import embed_all, preparation, without_empty
 from tovec.pipeline.connect import Hide, connect
 from tovec.search import metrics
-from tovec.search.embedding import embed_texts, given, interleaved, preparation
+from tovec.search.embedding import embed_texts, given, interleaved
 from tovec.search.metrics import Bound, Scores, Vectors
 from tovec.search.task import Found, Outcome, Similarity
 

@@ -17,7 +17,6 @@ from tovec.formats.protocols import ReadOptions
 from tovec.formats.rows import PlainRows
 from tovec.pipeline.complete import check_complete, embed_all, without_empty
 from tovec.pipeline.connect import Connection
-from tovec.pipeline.long_texts import LongTexts
 from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.reorder import Finished
 from tovec.pipeline.stream import embed_blocks
@@ -44,12 +43,6 @@ class Texts:
     def vectors(self) -> Vectors:
         """Return the texts' vectors, in order: float32 (n, dimensions)."""
         return np.concatenate(self._parts) if self.names else np.empty((0, 0), np.float32)
-
-
-def preparation(connection: Connection, long: LongTexts) -> Preparation:
-    """Return what judges and counts the rows of a comparison."""
-    limit = connection.client.limits.item_tokens
-    return Preparation(limit, connection.count_text, long=long)
 
 
 def given(texts: Sequence[str], paths: Sequence[str], read: ReadOptions) -> Iterator[Block]:

@@ -14,12 +14,13 @@ from tovec import formats
 from tovec.errors import UsageError
 from tovec.events import Note, Observer
 from tovec.formats.applicability import check_stored
+from tovec.pipeline.complete import preparation
 from tovec.pipeline.connect import Connection, Hide, connect
 from tovec.pipeline.prepare import Preparation
 from tovec.pipeline.reorder import Finished
 from tovec.records import Block
 from tovec.search import corpus
-from tovec.search.embedding import Texts, embed_rows, embed_texts, given, preparation
+from tovec.search.embedding import Texts, embed_rows, embed_texts, given
 from tovec.search.task import Similarity
 from tovec.search.vector_files.gathered import Gathered
 from tovec.search.vector_files.open_vectors import open_stored

@@ -12,10 +12,11 @@ from tovec.errors import UsageError
 from tovec.events import Observer
 from tovec.formats.quantised import BITS
 from tovec.formats.rows import checked
+from tovec.pipeline.complete import preparation
 from tovec.pipeline.connect import Hide, connect
 from tovec.records import Rows
 from tovec.search import corpus, metrics, projection
-from tovec.search.embedding import Texts, preparation
+from tovec.search.embedding import Texts
 from tovec.search.hamming import search_bits
 from tovec.search.metrics import Scores
 from tovec.search.opening import (

@@ -65,12 +65,12 @@ def _ascii_pieces() -> re.Pattern[str]:
 
 
 def encode(text: str) -> list[int]:
-    """Give the text's token ids."""
+    """Return the text's token ids."""
     return encode_batch([text])[0]
 
 
 def encode_batch(texts: Sequence[str]) -> list[list[int]]:
-    """Give each text's token ids."""
+    """Return each text's token ids."""
     return _encode_short(texts) or [_encoding().encode_ordinary(text) for text in texts]
 
 
@@ -85,7 +85,7 @@ def count_batch(texts: Sequence[str]) -> list[int]:
 
 
 def decode_bytes(tokens: Sequence[int]) -> bytes:
-    """Give the bytes that the tokens stand for; they may begin or end inside a character."""
+    """Return the bytes that the tokens stand for; they may begin or end inside a character."""
     return _encoding().decode_bytes(tokens)
 
 
